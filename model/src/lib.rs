@@ -1,0 +1,14 @@
+//! One decoder that scores, generates, trains and evaluates.
+//!
+//! This crate knows models, tokens and heads; it knows nothing of stages, pipelines or caches.
+
+pub mod checkpoint;
+pub mod decoder;
+pub mod error;
+pub mod generate;
+pub mod heads;
+pub mod random;
+pub mod spec;
+pub mod text;
+
+pub use error::{Fault, ModelError, ModelResult};

@@ -1,0 +1,83 @@
+//! What a running stage may ask of the engine: progress, cancellation, a scratch folder, a place to log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{StageError, StageResult};
+
+/// A flag that asks the work to stop at the next safe point.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks the work to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether stopping was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a stage tells how far it is. Shown as a bar on a terminal, as lines or events elsewhere.
+pub trait Progress: Send + Sync {
+    /// Starts a phase of `total` units (`unit` in the plural: "trials", "rows", "steps").
+    fn phase(&self, name: &str, unit: &str, total: u64);
+    /// Says that `count` more units of the current phase are done.
+    fn advance(&self, count: u64);
+    /// Says how many tokens were processed, for a rate beside the bar.
+    fn tokens(&self, count: u64);
+    /// Writes a line to the stage's log (and to nothing else).
+    fn log(&self, line: &str);
+}
+
+/// A progress that says nothing, for tests and library use.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SilentProgress;
+
+impl Progress for SilentProgress {
+    fn phase(&self, _name: &str, _unit: &str, _total: u64) {}
+    fn advance(&self, _count: u64) {}
+    fn tokens(&self, _count: u64) {}
+    fn log(&self, _line: &str) {}
+}
+
+/// Handed to a running stage. Nothing in it may change the output bytes.
+pub struct Context {
+    progress: Arc<dyn Progress>,
+    cancel: Cancel,
+    scratch: PathBuf,
+}
+
+impl Context {
+    /// A context with a scratch folder that exists and belongs to this stage key alone.
+    pub fn new(progress: Arc<dyn Progress>, cancel: Cancel, scratch: impl Into<PathBuf>) -> Self {
+        Self { progress, cancel, scratch: scratch.into() }
+    }
+
+    /// Where to report progress.
+    pub fn progress(&self) -> &dyn Progress {
+        &*self.progress
+    }
+
+    /// The flag to hand to long computations.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// A private folder for temporary files.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Call between units of work.
+    ///
+    /// # Errors
+    /// `Interrupted` once the user has asked to stop.
+    pub fn check_cancelled(&self) -> StageResult<()> {
+        if self.cancel.is_cancelled() { Err(StageError::interrupted()) } else { Ok(()) }
+    }
+}

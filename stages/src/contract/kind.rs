@@ -1,0 +1,53 @@
+//! The trait every stage kind implements.
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Context, InputPort, Inputs, OutputPort, Outputs, StageResult};
+
+/// A stage kind: its name, its version, its ports, its typed parameters and its work.
+///
+/// `run` must be deterministic: the same parameters and the same input bytes give the same output
+/// bytes, whatever the number of threads. Whenever the output bytes of a kind change, `EPOCH` grows.
+pub trait Kind: 'static {
+    /// Parameters after default filling. A field equal to its default is left out of the key, so a new
+    /// option with a default does not invalidate old results. Structs carry
+    /// `#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]`-style strictness and hold no
+    /// paths, hosts, thread counts or times: whatever is here is in the key.
+    type Parameters: Default + Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
+
+    /// The name used in a pipeline file, e.g. `score-heads`.
+    const NAME: &'static str;
+    /// The version of this kind's behaviour.
+    const EPOCH: u32;
+    /// One line for people.
+    const SUMMARY: &'static str;
+    /// Whether the result depends on model arithmetic, so that the numerics class enters the key.
+    const NUMERICS: bool;
+    /// Input ports in declared order.
+    const INPUTS: &'static [InputPort];
+    /// Output ports in declared order.
+    const OUTPUTS: &'static [OutputPort];
+
+    /// Checks what types cannot: ranges and combinations. Runs when the pipeline is read.
+    fn validate(parameters: &Self::Parameters) -> Result<(), ParameterError>;
+
+    /// Does the work. Every declared output must exist at `outputs.path(port)` when it returns.
+    fn run(parameters: &Self::Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()>;
+}
+
+/// A parameter whose value is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterError {
+    /// The field's name as written in the pipeline file, dotted when nested.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ParameterError {
+    /// A refusal of `field`, saying why and what is allowed.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}

@@ -1,0 +1,11 @@
+//! What a stage kind declares and what it is given when it runs.
+
+mod context;
+mod error;
+mod kind;
+mod ports;
+
+pub use context::{Cancel, Context, Progress, SilentProgress};
+pub use error::{Fault, StageError, StageResult};
+pub use kind::{Kind, ParameterError};
+pub use ports::{Arity, Input, InputPort, Inputs, OutputPort, Outputs};

@@ -1,0 +1,8 @@
+//! The stage contract, the artifact types, and one module per stage kind.
+//!
+//! A stage is a pure function: (parameters, inputs, seed) -> outputs. It sees the paths it is handed
+//! and nothing else: not the cache, not another stage, not the pipeline file.
+
+pub mod artifact;
+pub mod contract;
+pub mod registry;

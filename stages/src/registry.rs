@@ -1,0 +1,26 @@
+//! All stage kinds by name. Adding a kind is one line here and one module beside it.
+
+use crate::contract::Kind;
+
+/// Something done with a kind known by its type: decode parameters, run, list.
+pub trait Visitor {
+    type Output;
+    fn visit<K: Kind>(&mut self) -> Self::Output;
+}
+
+/// Declares the kinds once: the names, and the dispatch from a name to its type.
+macro_rules! kinds {
+    ($($kind:ty),* $(,)?) => {
+        /// The names of all kinds, in the order of the method.
+        pub const NAMES: &[&str] = &[$(<$kind as Kind>::NAME),*];
+
+        /// Calls the visitor with the kind of this name; `None` when there is no such kind.
+        pub fn visit<V: Visitor>(name: &str, visitor: &mut V) -> Option<V::Output> {
+            $(if name == <$kind as Kind>::NAME { return Some(visitor.visit::<$kind>()); })*
+            let _ = (name, visitor);
+            None
+        }
+    };
+}
+
+kinds![];
