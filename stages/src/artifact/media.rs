@@ -50,6 +50,8 @@ pub enum Media {
     ScoreSummary,
     /// A self-contained HTML page.
     ReportPage,
+    /// A row per line of a report's headline table, as text.
+    ReportSummary,
 }
 
 impl Media {
@@ -72,6 +74,7 @@ impl Media {
         Self::ExampleScores,
         Self::ScoreSummary,
         Self::ReportPage,
+        Self::ReportSummary,
     ];
 
     /// The name with its version, as it stands in keys and records.
@@ -94,6 +97,7 @@ impl Media {
             Self::ExampleScores => "retmask/example-scores;v1",
             Self::ScoreSummary => "retmask/score-summary;v1",
             Self::ReportPage => "retmask/report-page;v1",
+            Self::ReportSummary => "retmask/report-summary;v1",
         }
     }
 

@@ -148,6 +148,10 @@ pub fn of(media: Media) -> Option<Schema> {
             required("high", Float64),
             required("examples", UInt32),
         ],
+        // Text for people, in reading order; several figures of one `value` are separated by ` | `.
+        Media::ReportSummary => {
+            vec![required("section", Utf8), required("item", Utf8), required("value", Utf8)]
+        }
         Media::Model
         | Media::Needles
         | Media::Instructions
