@@ -1,1 +1,15 @@
-fn main() {}
+//! The program: reads pipelines, plans and runs them, shows what they made.
+
+mod cli;
+mod error;
+mod output;
+mod pipeline;
+
+/// Tensors come and go with every operation; the system allocator would hand large ones back to the kernel
+/// each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,125 @@
+//! The command line: what was typed. What it means is in [`settings`]; each command has its own file.
+
+mod check;
+mod export;
+mod graph;
+mod model;
+mod plan;
+mod run;
+mod settings;
+mod show;
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use settings::Settings;
+
+use crate::error::{Error, Result};
+use crate::output::{ColorChoice, Printer};
+use crate::pipeline::{self, Pipeline};
+
+/// From attention-head interpretability to better long-context models, as a cached declarative pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "retmask", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: GlobalArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags every command takes, as typed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct GlobalArguments {
+    /// The folder of the result store [default: retmask in the user's cache folder]
+    #[arg(long, global = true, value_name = "DIR", env = "RETMASK_CACHE")]
+    cache: Option<PathBuf>,
+    /// Threads for computing [default: RAYON_NUM_THREADS, else the CPUs this process may use]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Write machine-readable JSON: data on standard output, errors on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing on standard error but errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    /// Colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a pipeline; what is in the store already is not computed again
+    Run(run::Arguments),
+    /// Say what a run would do and why, without doing it
+    Plan(plan::Arguments),
+    /// Show an artifact as a table
+    Show(show::Arguments),
+    /// Copy an artifact out of the store
+    Export(export::Arguments),
+    /// Draw a pipeline's stages and what flows between them
+    Graph(graph::Arguments),
+    /// Check a pipeline file and say what is wrong with it
+    Check(check::Arguments),
+    /// Ask a model directly
+    Model(model::Arguments),
+}
+
+/// A pipeline file and what overrides it.
+#[derive(Debug, Clone, Args)]
+pub struct PipelineArguments {
+    /// The pipeline file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Override a value of the file, e.g. `--set params.tau=0.2`; may be given more than once
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl PipelineArguments {
+    /// Reads and checks the pipeline.
+    ///
+    /// # Errors
+    /// `Input` with every fault of the file and its place.
+    pub fn read(&self) -> Result<Pipeline> {
+        pipeline::read(&self.file, &self.set)
+    }
+}
+
+/// Parses the command line, runs the command, reports its error and gives the exit code.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let printer = Printer::new(arguments.global.color, arguments.global.quiet, arguments.global.json);
+    settings::install_panic_message();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let settings = Settings::resolve(&arguments.global, printer)?;
+        execute(&arguments.command, &settings)
+    }));
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            printer.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+        // The panic hook has already said what happened.
+        Err(_) => ExitCode::from(Error::internal("").exit_code()),
+    }
+}
+
+fn execute(command: &Command, settings: &Settings) -> Result<()> {
+    match command {
+        Command::Run(arguments) => run::execute(arguments, settings),
+        Command::Plan(arguments) => plan::execute(arguments, settings),
+        Command::Show(arguments) => show::execute(arguments, settings),
+        Command::Export(arguments) => export::execute(arguments, settings),
+        Command::Graph(arguments) => graph::execute(arguments, settings),
+        Command::Check(arguments) => check::execute(arguments, settings),
+        Command::Model(arguments) => model::execute(arguments, settings),
+    }
+}

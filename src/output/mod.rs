@@ -1,0 +1,6 @@
+//! Everything the program says: data on standard output, everything else on standard error.
+
+mod diagnostic;
+mod printer;
+
+pub use printer::{ColorChoice, Printer};

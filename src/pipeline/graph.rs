@@ -1,0 +1,226 @@
+//! The checked pipeline: every name resolved, every port typed, every parameter decoded.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use retmask_stages::artifact::Media;
+use retmask_stages::contract::{Context, InputPort, Inputs, Kind, OutputPort, Outputs, StageResult};
+use serde_json::{Map, Value};
+
+use super::{Place, Texts};
+
+/// What is known about a stage kind without running it.
+#[derive(Debug, Clone, Copy)]
+pub struct KindFacts {
+    pub name: &'static str,
+    pub epoch: u32,
+    pub summary: &'static str,
+    /// Whether the numerics class belongs in the key.
+    pub numerics: bool,
+    pub inputs: &'static [InputPort],
+    pub outputs: &'static [OutputPort],
+}
+
+impl KindFacts {
+    /// The facts of a kind.
+    pub fn of<K: Kind>() -> Self {
+        Self {
+            name: K::NAME,
+            epoch: K::EPOCH,
+            summary: K::SUMMARY,
+            numerics: K::NUMERICS,
+            inputs: K::INPUTS,
+            outputs: K::OUTPUTS,
+        }
+    }
+
+    /// The output port of this name.
+    pub fn output(&self, name: &str) -> Option<&'static OutputPort> {
+        self.outputs.iter().find(|port| port.name == name)
+    }
+
+    /// The input port of this name.
+    pub fn input(&self, name: &str) -> Option<&'static InputPort> {
+        self.inputs.iter().find(|port| port.name == name)
+    }
+}
+
+/// A kind together with its decoded parameters: what remains is to run it.
+pub trait Work: Send + Sync {
+    /// Runs the stage.
+    ///
+    /// # Errors
+    /// As the kind says.
+    fn run(&self, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()>;
+}
+
+/// Where a source's bytes are.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A file or folder; relative paths are relative to the working directory.
+    Path(PathBuf),
+    /// A model built into the program: its name, and its files as (name, bytes).
+    Embedded { name: &'static str, files: &'static [(&'static str, &'static [u8])] },
+}
+
+/// Something from outside the pipeline.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub name: String,
+    pub media: Media,
+    pub location: Location,
+    /// The command that brings the data when it is missing.
+    pub fetch: Option<String>,
+    /// Where its location is written.
+    pub place: Place,
+}
+
+/// What a stage asks of the machine. Not part of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// CPUs; all of them when not given.
+    pub cpus: Option<NonZeroU32>,
+    /// Bytes of memory; not limited when not given.
+    pub memory: Option<NonZeroU64>,
+}
+
+/// Index of a source in [`Pipeline::sources`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceIndex(pub usize);
+
+/// Index of a stage in [`Pipeline::stages`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageIndex(pub usize);
+
+/// Where an input comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin {
+    Source(SourceIndex),
+    Stage { stage: StageIndex, port: &'static OutputPort },
+}
+
+/// One artifact bound to an input port of a stage.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    pub port: &'static InputPort,
+    /// Empty unless the port is labelled.
+    pub label: String,
+    pub origin: Origin,
+    /// What flows along the edge.
+    pub media: Media,
+    /// Where the reference is written.
+    pub place: Place,
+}
+
+/// One stage of a pipeline.
+#[derive(Clone)]
+pub struct Stage {
+    pub name: String,
+    pub kind: KindFacts,
+    /// Every parameter after default filling, typed by the kind's schema (1 given for a real number is 1.0).
+    pub parameters: Map<String, Value>,
+    /// The parameters that differ from the kind's defaults: what belongs in the key.
+    pub non_default: Map<String, Value>,
+    /// By port in the kind's declared order; labels of one port in file order.
+    pub inputs: Vec<Binding>,
+    pub resources: Resources,
+    /// The kind with its decoded parameters.
+    pub work: Arc<dyn Work>,
+    /// Where the stage's name is written.
+    pub place: Place,
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Stage").field("name", &self.name).field("kind", &self.kind.name).finish_non_exhaustive()
+    }
+}
+
+/// A node of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vertex {
+    Source(SourceIndex),
+    Stage(StageIndex),
+}
+
+/// An edge of the graph: the binding it stands for, as an index into the inputs of the stage it enters.
+#[derive(Debug, Clone, Copy)]
+pub struct Edge {
+    pub binding: usize,
+    pub media: Media,
+}
+
+/// A checked pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub name: String,
+    pub description: Option<String>,
+    /// The pipeline file's path as given.
+    pub path: PathBuf,
+    /// The file's text and the overrides, for messages and for the record of a run.
+    pub texts: Texts,
+    pub(super) sources: Vec<Source>,
+    pub(super) stages: Vec<Stage>,
+    pub(super) graph: DiGraph<Vertex, Edge>,
+    pub(super) order: Vec<StageIndex>,
+}
+
+impl Pipeline {
+    /// The sources in file order.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The stages in file order.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// One source.
+    pub fn source(&self, index: SourceIndex) -> &Source {
+        &self.sources[index.0]
+    }
+
+    /// One stage.
+    pub fn stage(&self, index: StageIndex) -> &Stage {
+        &self.stages[index.0]
+    }
+
+    /// The stage of this name.
+    pub fn find(&self, name: &str) -> Option<StageIndex> {
+        self.stages.iter().position(|stage| stage.name == name).map(StageIndex)
+    }
+
+    /// The stages so that each comes after those it reads from; ties in file order.
+    pub fn order(&self) -> &[StageIndex] {
+        &self.order
+    }
+
+    /// The graph: sources and stages, an edge per binding from origin to reader.
+    pub fn graph(&self) -> &DiGraph<Vertex, Edge> {
+        &self.graph
+    }
+
+    /// The graph node of a stage. Sources come first in the graph, then stages, both in file order.
+    pub fn node(&self, stage: StageIndex) -> NodeIndex {
+        NodeIndex::new(self.sources.len() + stage.0)
+    }
+
+    /// The stages that read an output of this stage, each once, in file order.
+    pub fn readers(&self, stage: StageIndex) -> Vec<StageIndex> {
+        let mut readers: Vec<StageIndex> = self
+            .graph
+            .neighbors(self.node(stage))
+            .filter_map(|node| match self.graph[node] {
+                Vertex::Stage(reader) => Some(reader),
+                Vertex::Source(_) => None,
+            })
+            .collect();
+        readers.sort_unstable();
+        readers.dedup();
+        readers
+    }
+}
