@@ -1,1 +1,22 @@
+//! Content digests and the local content-addressed store.
+//!
+//! Knows nothing of stages, pipelines or tables: it keeps files and folders under their digests, and records
+//! that say under which key which of them belong together.
 
+mod digest;
+mod error;
+mod lock;
+mod memo;
+mod record;
+mod store;
+mod tree;
+
+pub use digest::{Digest, DigestKind, InvalidDigest, Key};
+pub use error::{CacheError, CacheResult, Fault};
+pub use lock::{KeyLock, UseLock};
+pub use memo::{Expected, Memo};
+pub use record::{Form, Output, Provenance, Record};
+pub use store::{
+    Committed, Durability, Lookup, MissReason, Options, Published, Readable, Reading, Staging, Store, Verify,
+};
+pub use tree::{Manifest, TreeEntry};
