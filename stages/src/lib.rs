@@ -4,5 +4,7 @@
 //! and nothing else: not the cache, not another stage, not the pipeline file.
 
 pub mod artifact;
+pub mod build_mask;
 pub mod contract;
 pub mod registry;
+pub mod score_heads;

@@ -23,4 +23,4 @@ macro_rules! kinds {
     };
 }
 
-kinds![];
+kinds![crate::build_mask::BuildMask,];

@@ -90,8 +90,9 @@ pub fn read(path: &Path, expected: &Schema) -> StageResult<RecordBatch> {
 /// `Input` when the file is missing or not Parquet.
 pub fn read_any(path: &Path) -> StageResult<RecordBatch> {
     let file = File::open(path).map_err(|error| StageError::io("read", path, &error))?;
-    let bad =
-        |error: &dyn std::fmt::Display| StageError::input(format!("{} is not a Parquet table: {error}", path.display()));
+    let bad = |error: &dyn std::fmt::Display| {
+        StageError::input(format!("{} is not a Parquet table: {error}", path.display()))
+    };
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| bad(&error))?;
     let schema: SchemaRef = Arc::new(Schema::new(builder.schema().fields().clone()));
     let mut batches = Vec::new();
@@ -192,7 +193,9 @@ fn hash_value(hasher: &mut blake3::Hasher, array: &dyn Array, row: usize) -> Sta
                 hash_value(hasher, column.as_ref(), row)?;
             }
         }
-        other => return Err(StageError::internal(format!("no logical digest is defined for a column of type {other}"))),
+        other => {
+            return Err(StageError::internal(format!("no logical digest is defined for a column of type {other}")));
+        }
     }
     Ok(())
 }

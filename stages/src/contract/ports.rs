@@ -49,7 +49,13 @@ pub struct Inputs {
 
 impl Inputs {
     /// Adds an artifact to a port; `label` is empty for ports that are not labelled.
-    pub fn insert(&mut self, port: impl Into<String>, label: impl Into<String>, media: Media, path: impl Into<PathBuf>) {
+    pub fn insert(
+        &mut self,
+        port: impl Into<String>,
+        label: impl Into<String>,
+        media: Media,
+        path: impl Into<PathBuf>,
+    ) {
         self.ports.entry(port.into()).or_default().push((label.into(), Input { media, path: path.into() }));
     }
 
@@ -58,7 +64,8 @@ impl Inputs {
     /// # Errors
     /// An internal error when the port is empty: the planner checks arity before anything runs.
     pub fn one(&self, port: &str) -> StageResult<&Input> {
-        self.optional(port).ok_or_else(|| StageError::internal(format!("input port `{port}` was not filled by the planner")))
+        self.optional(port)
+            .ok_or_else(|| StageError::internal(format!("input port `{port}` was not filled by the planner")))
     }
 
     /// The artifact at an optional port.
