@@ -6,5 +6,6 @@
 pub mod artifact;
 pub mod build_mask;
 pub mod contract;
+pub mod metrics;
 pub mod registry;
 pub mod score_heads;
