@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use retmask_model::ModelError;
+
 /// Who is at fault, and so which exit code the program ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -57,6 +59,19 @@ impl StageError {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData => Self::input(message),
             _ => Self::environment(message),
         }
+    }
+}
+
+impl From<ModelError> for StageError {
+    /// The model's errors are classed by the same faults.
+    fn from(error: ModelError) -> Self {
+        let fault = match error.fault {
+            retmask_model::Fault::Input => Fault::Input,
+            retmask_model::Fault::Environment => Fault::Environment,
+            retmask_model::Fault::Internal => Fault::Internal,
+            retmask_model::Fault::Interrupted => Fault::Interrupted,
+        };
+        Self { fault, message: error.message, hint: error.hint }
     }
 }
 
