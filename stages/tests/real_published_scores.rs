@@ -1,6 +1,6 @@
 //! The authors' published head scores: the masks and the sparsity the paper reports.
 
-mod shared_data;
+mod support;
 
 use std::fs;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const PUBLISHED: [Published; 3] = [
 #[ignore = "needs the published head scores; scripts/test runs it"]
 fn published_scores_give_the_papers_masks_and_sparsity() {
     for (name, (layers, counted), (tau, heads), sparsity, (best, best_score)) in PUBLISHED {
-        let path = shared_data::path(&format!("head_score/{name}.json"));
+        let path = support::shared(&format!("data/head_score/{name}.json"));
         let scores = published_scores::read(&path).unwrap();
         assert_eq!((scores.layers(), scores.heads_per_layer(), scores.counted()), (layers, 32, counted), "{name}");
         let means = scores.means();

@@ -1,4 +1,5 @@
 //! What the tests on real data share.
+#![allow(dead_code, reason = "every test file takes what it needs")]
 
 use std::path::{Path, PathBuf};
 
@@ -23,4 +24,13 @@ pub fn lines(path: &Path) -> Vec<Value> {
 /// A string field.
 pub fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap_or_else(|| panic!("no text `{field}` in {value}"))
+}
+
+/// The SmolLM2 model file: `RETMASK_SMOLLM2`, or where `scripts/fetch-smollm2` puts it.
+pub fn smollm2() -> PathBuf {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
+    let path = std::env::var_os("RETMASK_SMOLLM2")
+        .map_or_else(|| data.join("smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing; scripts/fetch-smollm2 brings it", path.display());
+    path
 }
