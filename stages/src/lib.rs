@@ -6,6 +6,7 @@
 pub mod artifact;
 pub mod build_mask;
 pub mod contract;
+pub mod instructions;
 pub mod metrics;
 pub mod registry;
 pub mod score_heads;
