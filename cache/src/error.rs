@@ -53,27 +53,28 @@ impl CacheError {
 
     /// An I/O failure inside the store, always the machine's fault. `what` completes "cannot ...".
     pub(crate) fn store_io(what: &str, path: &Path, error: &io::Error) -> Self {
-        let built = Self::environment(path, format!("cannot {what} {}: {error}", path.display()));
-        match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::NOSPC | Errno::DQUOT) => built.with_hint(format!(
-                "free space on the file system of {}, or name another cache folder",
-                path.display()
-            )),
-            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => built
-                .with_hint("the cache folder must be writable: change its permissions, or name another cache folder"),
-            Some(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
-                built.with_hint("this file system lacks what the cache needs; name a cache folder on a local disk")
-            }
-            _ => built,
-        }
+        Self::environment(path, format!("cannot {what} {}: {error}", path.display())).with_hint_for(error)
     }
 
     /// An I/O failure on a path that the user named: a missing file is the input's fault, all else the machine's.
     pub(crate) fn user_io(what: &str, path: &Path, error: &io::Error) -> Self {
-        let message = format!("cannot {what} {}: {error}", path.display());
+        let built = Self::store_io(what, path, error);
         match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::input(path, message),
-            _ => Self::environment(path, message),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self { fault: Fault::Input, ..built },
+            _ => built,
+        }
+    }
+
+    fn with_hint_for(self, error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => self.with_hint("free space there, or name a folder on another disk"),
+            Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+                self.with_hint("change the permissions there, or name another folder")
+            }
+            Some(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
+                self.with_hint("the file system there lacks what is needed; name a folder on a local disk")
+            }
+            _ => self,
         }
     }
 }

@@ -4,7 +4,10 @@
 //! that say under which key which of them belong together.
 
 mod digest;
+mod disk;
 mod error;
+mod failpoint;
+mod hash;
 mod lock;
 mod memo;
 mod record;
@@ -17,6 +20,6 @@ pub use lock::{KeyLock, UseLock};
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use store::{
-    Committed, Durability, Lookup, MissReason, Options, Published, Readable, Reading, Staging, Store, Verify,
+    Check, Committed, Durability, Lookup, MissReason, Options, Published, Readable, Reading, Staging, Store, Verify,
 };
 pub use tree::{Manifest, TreeEntry};

@@ -1,15 +1,103 @@
-//! Locks that the kernel releases when their holder dies.
+//! Locks that the kernel releases when their holder dies, however it dies.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-/// Single flight: while it is held, no other process or thread holds the lock of the same key.
+use crate::{CacheError, CacheResult, disk};
+
+/// Longest note of a holder that is read back.
+const MAX_NOTE: u64 = 200;
+
+/// Single flight: while it is held, no other process or thread holds the lock of the same key. Released
+/// when dropped.
 #[derive(Debug)]
 pub struct KeyLock {
+    path: PathBuf,
+    // Closing the file releases the lock, after `drop` removed its name.
     _file: File,
 }
 
+impl Drop for KeyLock {
+    fn drop(&mut self) {
+        // Removed while it is held, so nobody else's lock file can be meant. One that stays does no harm.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// While a shared one is held, nothing is collected; an exclusive one is held by the collector alone.
+/// Released when dropped.
 #[derive(Debug)]
 pub struct UseLock {
     _file: File,
+}
+
+/// A lock taken, or who holds it (as far as known).
+pub(crate) enum Attempt {
+    Held(KeyLock),
+    Busy(Option<String>),
+}
+
+/// Takes the lock in `path` at once if it is free; `note` tells others who holds it.
+pub(crate) fn try_key(path: &Path, note: &str) -> CacheResult<Attempt> {
+    let failed = |error: io::Error| CacheError::store_io("lock", path, &error);
+    loop {
+        let mut file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut note = String::new();
+                let read = (&file).take(MAX_NOTE).read_to_string(&mut note);
+                return Ok(Attempt::Busy(read.ok().filter(|&length| length > 0).map(|_| note)));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        if is_still_at(&file, path).map_err(failed)? {
+            let lock = KeyLock { path: path.to_path_buf(), _file: file.try_clone().map_err(failed)? };
+            file.set_len(0).and_then(|()| file.write_all(note.as_bytes())).map_err(failed)?;
+            return Ok(Attempt::Held(lock));
+        }
+        // The former holder removed the file between opening and locking.
+    }
+}
+
+/// Takes the lock in `path` together with others, waiting for one who has it alone.
+pub(crate) fn wait_shared(path: &Path) -> CacheResult<UseLock> {
+    let file = open(path)?;
+    file.lock_shared().map_err(|error| CacheError::store_io("lock", path, &error))?;
+    Ok(UseLock { _file: file })
+}
+
+/// Takes the lock in `path` alone if it is free.
+pub(crate) fn try_exclusive(path: &Path) -> CacheResult<Option<UseLock>> {
+    let file = open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(UseLock { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(CacheError::store_io("lock", path, &error)),
+    }
+}
+
+fn open(path: &Path) -> CacheResult<File> {
+    if let Some(folder) = path.parent() {
+        disk::make_folders(folder)?;
+    }
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| CacheError::store_io("open the lock", path, &error))
+}
+
+/// Whether `path` still names this open file.
+pub(crate) fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(now) => Ok((now.dev(), now.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Key};
+use crate::{Digest, DigestKind, Key};
 
 /// How an artifact is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -66,3 +66,94 @@ impl Record {
         self.outputs.iter().find(|output| output.port == port)
     }
 }
+
+/// First line of a record's file, before its digest; the number grows with the format.
+const HEADER: &str = "retmask-record ";
+const FORMAT: &str = "1";
+/// A record longer than this is refused unread.
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
+
+/// Why a file is not a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Of another version, perhaps a future one.
+    Version(String),
+    /// Says what is wrong.
+    Damaged(String),
+}
+
+impl Record {
+    /// The file's bytes and the `b3` digest of its body.
+    ///
+    /// The file: the line `retmask-record 1 <digest of the rest>`, then JSON.
+    pub(crate) fn to_bytes(&self) -> Result<(Vec<u8>, Digest), String> {
+        self.check()?;
+        let mut body = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
+        body.push(b'\n');
+        let digest = Digest::of_bytes(&body);
+        let mut bytes = header(&digest).into_bytes();
+        bytes.append(&mut body);
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(format!("a record of {} bytes is longer than {MAX_BYTES}", bytes.len()));
+        }
+        Ok((bytes, digest))
+    }
+
+    /// Reads a file's bytes; gives the digest of the body too.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(Self, Digest), Unreadable> {
+        let damaged = |problem: &str| Unreadable::Damaged(problem.to_owned());
+        let end = bytes.iter().position(|&byte| byte == b'\n').ok_or_else(|| damaged("it has no first line"))? + 1;
+        let (first, body) = bytes.split_at(end);
+        let digest = Digest::of_bytes(body);
+        if first != header(&digest).as_bytes() {
+            let version = std::str::from_utf8(first).ok().and_then(|line| line.strip_prefix(HEADER)).map(|rest| {
+                let version = rest.split_whitespace().next().unwrap_or_default();
+                version.chars().take(20).collect::<String>()
+            });
+            return Err(match version {
+                Some(version) if version != FORMAT && !version.is_empty() => Unreadable::Version(version),
+                _ => damaged("its digest is not the one it states"),
+            });
+        }
+        let record: Self = serde_json::from_slice(body).map_err(|error| Unreadable::Damaged(error.to_string()))?;
+        record.check().map_err(Unreadable::Damaged)?;
+        Ok((record, digest))
+    }
+
+    /// Refuses what contradicts itself.
+    fn check(&self) -> Result<(), String> {
+        for (index, output) in self.outputs.iter().enumerate() {
+            let port = &output.port;
+            if self.outputs[..index].iter().any(|other| other.port == *port) {
+                return Err(format!("the output `{port}` stands twice"));
+            }
+            output.check().map_err(|why| format!("output `{port}`: {why}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Output {
+    /// Refuses digests that do not fit the form or each other.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self { form, digest, blob, .. } = self;
+        if blob.kind() != DigestKind::Bytes {
+            return Err(format!("its stored file is named {blob}, where a b3 digest is expected"));
+        }
+        match (form, digest.kind()) {
+            (Form::File, DigestKind::Bytes) if digest != blob => {
+                Err(format!("its digest {digest} is not the {blob} of its stored file"))
+            }
+            (Form::File, DigestKind::Bytes | DigestKind::Logical) | (Form::Tree, DigestKind::Tree) => Ok(()),
+            (Form::File, _) => Err(format!("it is a file with the digest {digest}")),
+            (Form::Tree, _) => Err(format!("it is a tree with the digest {digest}")),
+        }
+    }
+}
+
+fn header(digest: &Digest) -> String {
+    format!("{HEADER}{FORMAT} {digest}\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,34 @@
 //! The local content-addressed store.
 
-use std::path::{Path, PathBuf};
+mod blobs;
+mod check;
+mod export;
+mod layout;
+mod publish;
+mod read;
+mod records;
+mod staging;
 
-use crate::lock::{KeyLock, UseLock};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::layout::Layout;
+use self::staging::Session;
+use crate::lock::{self, Attempt, KeyLock, UseLock};
 use crate::memo::Memo;
-use crate::record::{Form, Output, Record};
-use crate::{CacheError, CacheResult, Digest, Key};
+use crate::{CacheError, CacheResult, Key, disk};
+
+pub use check::Check;
+pub use publish::Published;
+pub use read::{Readable, Reading};
+pub use records::{Committed, Lookup, MissReason};
+pub use staging::Staging;
+
+/// Content of `VERSION`.
+const VERSION: &str = "retmask-cache 1\n";
 
 /// How much a publish waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,182 +62,191 @@ pub struct Options {
 /// A content-addressed store in one folder. Cheap to open and to clone; safe to use from many threads
 /// and many processes at once.
 #[derive(Debug, Clone)]
-pub struct Store {
-    root: PathBuf,
-}
+pub struct Store(Arc<Inner>);
 
-/// A private folder on the store's file system, removed when dropped. Folders of dead processes are
-/// removed when the store is next opened.
 #[derive(Debug)]
-pub struct Staging {
-    path: PathBuf,
-}
-
-impl Staging {
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// What publishing gave: the parts of an `Output` that the store knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
-    pub form: Form,
-    /// `b3` of the file or `t3` of the tree.
-    pub digest: Digest,
-    /// The `b3` of the file, or of the tree's manifest.
-    pub blob: Digest,
-    /// Bytes of the file, or of all the tree's files together.
-    pub size: u64,
-}
-
-/// Why there is no usable result.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MissReason {
-    #[error("nothing is recorded under this key")]
-    NoRecord,
-    #[error("the record {path} is damaged ({problem}) and was put aside")]
-    DamagedRecord { path: PathBuf, problem: String },
-    #[error("the record {path} is of version {version}, which this program does not know")]
-    UnknownVersion { path: PathBuf, version: String },
-    #[error("the stored file {digest} of output `{port}` is missing")]
-    MissingBlob { port: String, digest: Digest },
-    #[error("the stored file {digest} of output `{port}` is damaged and was put aside as {quarantined}")]
-    DamagedBlob { port: String, digest: Digest, quarantined: PathBuf },
-}
-
-/// The answer to a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lookup {
-    Hit(Box<Record>),
-    Miss(MissReason),
-}
-
-/// A verified artifact, to be read and not written, for as long as this value lives.
-#[derive(Debug)]
-pub struct Readable {
-    path: PathBuf,
-    _staging: Option<Staging>,
-}
-
-impl Readable {
-    /// A file, or a folder with the tree's files.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-/// An artifact asked for, or why it must be made again.
-#[derive(Debug)]
-pub enum Reading {
-    Ready(Readable),
-    Lost(MissReason),
-}
-
-/// What a commit did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Committed {
-    /// The record is new; it is what a lookup finds now.
-    New,
-    /// A usable record with the same outputs was there already and was kept.
-    Already,
-    /// A usable record with other digests at these ports was there already. Lookups go on finding that one
-    /// (returned here): the work is not deterministic.
-    Differs { kept: Box<Record>, ports: Vec<String> },
+struct Inner {
+    layout: Layout,
+    options: Options,
+    memo: Memo,
+    session: Mutex<Option<Arc<Session>>>,
 }
 
 impl Store {
-    /// Opens the store in `root`, making it when the folder is absent or empty.
+    /// Opens the store in `root`, making it when the folder is absent or empty, and removes what dead processes
+    /// left in its staging area.
+    ///
+    /// # Errors
+    /// Input: `root` is a file, holds other things, or a store of another version. Environment: it cannot be
+    /// read or made.
     pub fn open(root: &Path) -> CacheResult<Self> {
         Self::open_with(root, Options::default())
     }
 
     /// As `open`, with settings.
+    ///
+    /// # Errors
+    /// As `open`.
     pub fn open_with(root: &Path, options: Options) -> CacheResult<Self> {
-        Err(CacheError::internal(format!("cannot yet open {} with {options:?}", root.display())))
+        if root.exists() && !root.is_dir() {
+            return Err(CacheError::input(root, format!("the cache {} is not a folder", root.display())));
+        }
+        disk::make_folders(root)?;
+        let real = fs::canonicalize(root).map_err(|error| CacheError::store_io("open the cache", root, &error))?;
+        let layout = Layout::new(real);
+        check_version(&layout)?;
+        // Leftovers only take space. What keeps them from being removed (a read-only store, say) comes up by
+        // itself where it matters.
+        let _ = staging::remove_orphans(&layout);
+        let memo = Memo::new(layout.memo());
+        Ok(Self(Arc::new(Inner { layout, options, memo, session: Mutex::new(None) })))
     }
 
     /// The store's folder.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.layout().root()
     }
 
     /// Digests of the user's files, remembered.
     pub fn memo(&self) -> &Memo {
-        &Memo {}
+        &self.0.memo
     }
 
     /// The folder that holds a folder per run; it exists.
+    ///
+    /// # Errors
+    /// Environment: it cannot be made.
     pub fn runs_folder(&self) -> CacheResult<PathBuf> {
-        Err(self.unfinished())
+        let folder = self.layout().runs();
+        disk::make_folders(&folder)?;
+        Ok(folder)
     }
 
     /// A new private folder for a stage's outputs or scratch files.
+    ///
+    /// # Errors
+    /// Environment: it cannot be made.
     pub fn stage(&self) -> CacheResult<Staging> {
-        Err(self.unfinished())
-    }
-
-    /// Takes files and folders out of `staging` (paths inside it) into the store, in one sync. Nothing refers to
-    /// them until a record that does is committed.
-    pub fn publish(&self, staging: &Staging, paths: &[PathBuf]) -> CacheResult<Vec<Published>> {
-        Err(CacheError::internal(format!("cannot yet publish {paths:?} of {}", staging.path().display())))
-    }
-
-    /// Makes a result known. Every blob it names must have been published.
-    pub fn commit(&self, record: &Record) -> CacheResult<Committed> {
-        Err(CacheError::internal(format!("cannot yet commit {}", record.key)))
-    }
-
-    /// The usable result of a key: its record is whole and all blobs are there in their size. Contents are verified
-    /// when read (`read`) or when asked (`verify`).
-    pub fn lookup(&self, key: &Key) -> CacheResult<Lookup> {
-        Err(CacheError::internal(format!("cannot yet look up {key}")))
-    }
-
-    /// Compares every blob of a record with its digest (remembered); the first that is lost, if any.
-    pub fn verify(&self, record: &Record) -> CacheResult<Option<MissReason>> {
-        Err(CacheError::internal(format!("cannot yet verify {}", record.key)))
-    }
-
-    /// A verified output, as a path to read.
-    pub fn read(&self, output: &Output) -> CacheResult<Reading> {
-        Err(CacheError::internal(format!("cannot yet read {}", output.blob)))
-    }
-
-    /// Copies an output out of the store. `destination` must not exist unless `overwrite`; it appears whole or not
-    /// at all. A lost blob is given back as the reason.
-    pub fn export(&self, output: &Output, destination: &Path, overwrite: bool) -> CacheResult<Option<MissReason>> {
-        Err(CacheError::internal(format!("cannot yet export {} {} {overwrite}", output.blob, destination.display())))
+        Staging::new(self.session()?)
     }
 
     /// The lock of a key if it is free, at once.
+    ///
+    /// # Errors
+    /// Environment: the lock file cannot be made, or the file system has no locks.
     pub fn try_lock(&self, key: &Key) -> CacheResult<Option<KeyLock>> {
-        Err(CacheError::internal(format!("cannot yet lock {key}")))
+        Ok(match self.attempt_lock(key)? {
+            Attempt::Held(lock) => Some(lock),
+            Attempt::Busy(_) => None,
+        })
     }
 
-    /// Waits for the lock of a key. `waiting` is called about ten times a second with who holds it
-    /// (`host.pid`, where known); when it says false the wait ends with `None`.
+    /// Waits for the lock of a key. `waiting` is called before each of about ten tries a second with who holds it
+    /// (`host.pid`, where known); when it says false the wait ends with `None`. Look the key up again once the
+    /// lock is held: the former holder may have made the result.
+    ///
+    /// # Errors
+    /// As `try_lock`.
     pub fn lock(&self, key: &Key, waiting: &mut dyn FnMut(Option<&str>) -> bool) -> CacheResult<Option<KeyLock>> {
-        waiting(None);
-        Err(CacheError::internal(format!("cannot yet lock {key}")))
+        let mut pause = Duration::from_millis(5);
+        loop {
+            match self.attempt_lock(key)? {
+                Attempt::Held(lock) => return Ok(Some(lock)),
+                Attempt::Busy(holder) if !waiting(holder.as_deref()) => return Ok(None),
+                Attempt::Busy(_) => {}
+            }
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(Duration::from_millis(100));
+        }
     }
 
-    /// Held by a run so that nothing it may read is collected.
+    /// Held by a run so that nothing it may read is collected. Waits for a collector at work.
+    ///
+    /// # Errors
+    /// As `try_lock`.
     pub fn use_lock(&self) -> CacheResult<UseLock> {
-        Err(self.unfinished())
+        lock::wait_shared(&self.layout().use_lock())
     }
 
     /// Held by the collector: `None` while anyone uses the store.
+    ///
+    /// # Errors
+    /// As `try_lock`.
     pub fn try_exclusive_lock(&self) -> CacheResult<Option<UseLock>> {
-        Err(self.unfinished())
+        lock::try_exclusive(&self.layout().use_lock())
     }
 
-    /// Every record that can be read, in the order of keys; damaged ones as the reason.
-    pub fn records(&self) -> CacheResult<Vec<Result<Record, MissReason>>> {
-        Err(self.unfinished())
+    fn attempt_lock(&self, key: &Key) -> CacheResult<Attempt> {
+        let note = format!("{}.{}", self.layout().host(), std::process::id());
+        lock::try_key(&self.layout().key_lock(key), &note)
     }
 
-    fn unfinished(&self) -> CacheError {
-        CacheError::internal(format!("the store at {} cannot do this yet", self.root.display()))
+    fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    fn options(&self) -> Options {
+        self.0.options
+    }
+
+    fn session(&self) -> CacheResult<Arc<Session>> {
+        // The guarded value is replaced in one step, so a panic elsewhere cannot have left it half-made.
+        let mut session = self.0.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        let made = Arc::new(Session::new(self.layout())?);
+        *session = Some(Arc::clone(&made));
+        Ok(made)
     }
 }
+
+/// Accepts a store of this version, makes one of an empty folder, and refuses everything else.
+fn check_version(layout: &Layout) -> CacheResult<()> {
+    let root = layout.root();
+    let path = layout.version();
+    match fs::read(&path) {
+        Ok(content) if content == VERSION.as_bytes() => return Ok(()),
+        Ok(content) => {
+            let found = String::from_utf8_lossy(&content[..content.len().min(60)]).trim_end().to_owned();
+            return Err(CacheError::input(
+                root,
+                format!(
+                    "{} says `{}`, where this program knows `{}` only",
+                    path.display(),
+                    found.escape_debug(),
+                    VERSION.trim_end()
+                ),
+            )
+            .with_hint("name another cache folder, or use the program version that made this one"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(CacheError::store_io("read", &path, &error)),
+    }
+    let failed = |error: io::Error| CacheError::store_io("make the cache in", root, &error);
+    for entry in fs::read_dir(root).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        // `VERSION.<random>`: another process is making the store right now, or died doing so. It may be done
+        // by now, and have put more there.
+        if !name.as_encoded_bytes().starts_with(b"VERSION") {
+            if path.exists() {
+                return check_version(layout);
+            }
+            return Err(CacheError::input(
+                root,
+                format!("{} is not a cache: it has no file VERSION, but holds {}", root.display(), name.display()),
+            )
+            .with_hint("name an empty or a new folder"));
+        }
+    }
+    let mut file = tempfile::Builder::new().prefix("VERSION.").tempfile_in(root).map_err(failed)?;
+    file.write_all(VERSION.as_bytes()).map_err(failed)?;
+    disk::set_mode(file.path(), 0o644)?;
+    disk::sync(file.path())?;
+    // Not being the first is as good: the content is the same.
+    disk::rename_new(file.path(), &path)?;
+    disk::sync(root)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Where everything lies in the store's folder.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Digest, Key};
+
+/// Who vouches for a record. Signed records will carry the signer's name here.
+const SIGNER: &str = "unsigned";
+
+/// Version 1 of the layout:
+///
+/// ```text
+/// VERSION                                         the line `retmask-cache 1`
+/// cas/b3/ab/abcd...                               blobs, named by the 64 digits of their b3, mode 0444
+/// ac/ab/<key>/unsigned.<16 digits>.rec            records, named by signer and the start of their b3; immutable
+/// tmp/<host>.<pid>.<random>/                      staging; its file `owner` is locked while the owner lives
+/// lock/<key>, lock/use, lock/staging              locks of the kernel; the files themselves mean nothing
+/// quarantine/<name>.<random>/<name>               blobs and records that failed their check
+/// roots/                                          what a collector must keep (for later)
+/// runs/<run>/                                     what the program writes about its runs
+/// memo/<host>.1                                   digests of unchanged files; disposable
+/// ```
+#[derive(Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+    host: String,
+}
+
+impl Layout {
+    pub(super) fn new(root: PathBuf) -> Self {
+        let name = rustix::system::uname();
+        let host: String = name
+            .nodename()
+            .to_string_lossy()
+            .chars()
+            .take(64)
+            .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+            .collect();
+        Self { root, host: if host.is_empty() { "host".to_owned() } else { host } }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// This machine's name, reduced to letters, digits and hyphens.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn version(&self) -> PathBuf {
+        self.root.join("VERSION")
+    }
+
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.root.join("cas/b3")
+    }
+
+    /// Where the blob with this `b3` digest lies.
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.blobs().join(&hex[..2]).join(hex)
+    }
+
+    pub(super) fn all_records(&self) -> PathBuf {
+        self.root.join("ac")
+    }
+
+    /// The folder with the records of a key.
+    pub(super) fn records(&self, key: &Key) -> PathBuf {
+        let hex = key.to_string();
+        self.all_records().join(&hex[..2]).join(hex)
+    }
+
+    /// The name of a record whose contents have this digest.
+    pub(super) fn record_name(digest: &Digest) -> String {
+        format!("{SIGNER}.{}.rec", &digest.hex()[..16])
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(super) fn staging_lock(&self) -> PathBuf {
+        self.root.join("lock/staging")
+    }
+
+    pub(super) fn use_lock(&self) -> PathBuf {
+        self.root.join("lock/use")
+    }
+
+    pub(super) fn key_lock(&self, key: &Key) -> PathBuf {
+        self.root.join("lock").join(key.to_string())
+    }
+
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub(super) fn memo(&self) -> PathBuf {
+        self.root.join("memo").join(format!("{}.1", self.host))
+    }
+}
