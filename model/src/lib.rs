@@ -4,6 +4,7 @@
 
 pub mod checkpoint;
 pub mod decoder;
+pub mod embedded;
 pub mod error;
 pub mod generate;
 pub mod heads;

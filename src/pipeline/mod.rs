@@ -1,9 +1,29 @@
 //! From a pipeline file to a checked, typed graph of stages.
+//!
+//! The file becomes one tree of our own ([`yaml`], [`tree`]) in which every value keeps its place. Overrides
+//! ([`overrides`]) and references ([`substitute`]) work on the tree; inheritance and matrices belong between the
+//! two. Then the tree is read by its shape ([`declaration`], [`sources`], [`resources`]), each `with` is decoded
+//! into its kind's parameters ([`kinds`], [`decode`]), and the names are linked to a typed graph ([`link`]).
+//! All independent faults are reported together, in file order.
 
+mod cycles;
+mod declaration;
+mod decode;
 mod diagnostic;
 mod graph;
+mod kinds;
+mod link;
+mod names;
+mod overrides;
 mod place;
+mod resources;
+mod sources;
+mod substitute;
+mod tree;
+mod yaml;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -11,9 +31,13 @@ pub use graph::{
     Binding, Edge, KindFacts, Location, Origin, Pipeline, Resources, Source, SourceIndex, Stage, StageIndex, Vertex,
     Work,
 };
+pub use names::suggest;
 pub use place::{Place, Texts};
 
 use crate::error::{Error, Result};
+
+/// The largest pipeline file. Real ones have some kilobytes.
+const MAX_FILE_BYTES: usize = 4 << 20;
 
 /// Reads a pipeline file, applies the overrides (`PATH=VALUE`), and checks everything that can be checked
 /// without looking at data.
@@ -21,6 +45,54 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Input` with every fault of the file and its place.
 pub fn read(path: &Path, overrides: &[String]) -> Result<Pipeline> {
-    let _ = (path, overrides);
-    Err(Error::internal("the pipeline reader is being built"))
+    let content = read_text(path)?;
+    let mut texts = Texts::default();
+    texts.add(path.display().to_string(), content.as_str());
+    let mut faults = Vec::new();
+    match build(&content, overrides, &mut texts, &mut faults) {
+        Some(parts) if faults.is_empty() => Ok(parts.into_pipeline(path.to_owned(), texts)),
+        None if faults.is_empty() => Err(Error::internal("a pipeline was refused without a reason")),
+        _ => Err(Diagnostics::new(texts, faults).into()),
+    }
+}
+
+fn build(content: &str, overrides: &[String], texts: &mut Texts, faults: &mut Vec<Diagnostic>) -> Option<link::Linked> {
+    let mut root = match yaml::parse(0, 0, content) {
+        Ok(root) => root,
+        Err(mut found) => {
+            faults.append(&mut found);
+            return None;
+        }
+    };
+    overrides::apply(&mut root, overrides, texts, faults);
+    let root = substitute::expand(&root, texts, faults)?;
+    let declared = declaration::read(&root, faults)?;
+    link::link(declared, faults)
+}
+
+/// The file's text, no more than a pipeline can need.
+fn read_text(path: &Path) -> Result<String> {
+    let failed = |error: std::io::Error| {
+        let message = format!("cannot read the pipeline file {}: {error}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => {
+                Error::input(message)
+            }
+            _ => Error::environment(message),
+        }
+    };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(Error::input(format!(
+            "{} is larger than {} MiB: not a pipeline file",
+            path.display(),
+            MAX_FILE_BYTES >> 20
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let position = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..position].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Error::input(format!("{}:{line}: the file is not UTF-8 text", path.display()))
+    })
 }

@@ -1,0 +1,18 @@
+//! Models built into the program, so that it can show its work without a download.
+
+/// A model built into the program.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedModel {
+    /// The name a pipeline file calls it by.
+    pub name: &'static str,
+    /// The files of its folder: (name, bytes).
+    pub files: &'static [(&'static str, &'static [u8])],
+}
+
+/// Every model built in.
+pub const MODELS: &[EmbeddedModel] = &[];
+
+/// The files of the built-in model of this name.
+pub fn find(name: &str) -> Option<&'static [(&'static str, &'static [u8])]> {
+    MODELS.iter().find(|model| model.name == name).map(|model| model.files)
+}

@@ -1,0 +1,383 @@
+//! Names to edges: what each input refers to, whether it fits, and the graph that comes of it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::path::PathBuf;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use retmask_stages::artifact::Media;
+use retmask_stages::contract::{Arity, InputPort, OutputPort};
+
+use super::declaration::{Declared, DeclaredSource, DeclaredStage, map, text, used};
+use super::graph::{Binding, Edge, Origin, Pipeline, Source, SourceIndex, Stage, StageIndex, Vertex};
+use super::tree::{Entry, Node, shorten};
+use super::{Diagnostic, Place, Texts, cycles, kinds, names};
+
+/// All of a pipeline but where it was read from.
+pub struct Linked {
+    name: String,
+    description: Option<String>,
+    sources: Vec<Source>,
+    stages: Vec<Stage>,
+    graph: DiGraph<Vertex, Edge>,
+    order: Vec<StageIndex>,
+}
+
+impl Linked {
+    pub fn into_pipeline(self, path: PathBuf, texts: Texts) -> Pipeline {
+        let Self { name, description, sources, stages, graph, order } = self;
+        Pipeline { name, description, path, texts, sources, stages, graph, order }
+    }
+}
+
+/// Links a declared file; `None` after any fault.
+pub fn link(declared: Declared<'_>, faults: &mut Vec<Diagnostic>) -> Option<Linked> {
+    let linker = Linker::new(&declared, faults);
+    let mut stages = Vec::with_capacity(declared.stages.len());
+    let mut reads = Vec::with_capacity(declared.stages.len());
+    for stage in &declared.stages {
+        let (bindings, stage_reads) = linker.inputs(stage, faults);
+        reads.push(stage_reads);
+        let Some(kind) = stage.kind else { continue };
+        let place = stage.with.map_or(stage.place, |with| with.key_place);
+        let with = stage.with.map(|entry| &entry.value);
+        let Some(decoded) = kinds::parameters(kind.name, with, place, faults) else { continue };
+        stages.push(Stage {
+            name: stage.name.to_owned(),
+            kind,
+            parameters: decoded.parameters,
+            non_default: decoded.non_default,
+            inputs: bindings,
+            resources: stage.resources,
+            work: decoded.work,
+            place: stage.place,
+        });
+    }
+    let stage_names: Vec<&str> = declared.stages.iter().map(|stage| stage.name).collect();
+    cycles::report(&stage_names, &reads, faults);
+    if !faults.is_empty() {
+        return None;
+    }
+    let sources: Vec<Source> = declared.sources.into_iter().filter_map(|source| source.source).collect();
+    let graph = graph(&sources, &stages);
+    let order = order(&graph, sources.len(), stages.len());
+    Some(Linked { name: declared.name, description: declared.description, sources, stages, graph, order })
+}
+
+/// What a name in `in` may mean.
+#[derive(Clone, Copy)]
+enum Target {
+    Source(usize),
+    Stage(usize),
+}
+
+/// A reference from one stage to another: which, and where it is written.
+pub type Read = (usize, Place);
+
+struct Linker<'a> {
+    declared: &'a Declared<'a>,
+    targets: HashMap<&'a str, Target>,
+}
+
+impl<'a> Linker<'a> {
+    fn new(declared: &'a Declared<'a>, faults: &mut Vec<Diagnostic>) -> Self {
+        let mut targets = HashMap::new();
+        for (index, source) in declared.sources.iter().enumerate() {
+            targets.insert(source.name, Target::Source(index));
+        }
+        for (index, stage) in declared.stages.iter().enumerate() {
+            if let Some(Target::Source(source)) = targets.insert(stage.name, Target::Stage(index)) {
+                let message = format!("`{}` is the name of a source and of a stage", stage.name);
+                let fault = Diagnostic::new(stage.place, message).label("the stage");
+                faults.push(fault.note(declared.sources[source].place, "the source"));
+            }
+        }
+        Self { declared, targets }
+    }
+
+    /// The bindings of a stage in its kind's port order, and every stage it names.
+    fn inputs(&self, stage: &DeclaredStage<'_>, faults: &mut Vec<Diagnostic>) -> (Vec<Binding>, Vec<Read>) {
+        let mut reads = Vec::new();
+        let entries = stage.inputs.and_then(|entry| entry.value.mapping());
+        let entries = entries.map_or(&[][..], |mapping| mapping.entries.as_slice());
+        let Some(kind) = stage.kind else {
+            // Without its kind the ports are unknown, but the names can be checked.
+            for entry in entries {
+                for node in entry
+                    .value
+                    .mapping()
+                    .map_or(vec![&entry.value], |map| map.entries.iter().map(|e| &e.value).collect())
+                {
+                    self.resolve(node, &mut reads, faults);
+                }
+            }
+            return (Vec::new(), reads);
+        };
+        for entry in entries.iter().filter(|entry| kind.input(&entry.key).is_none()) {
+            let message = format!("kind `{}` has no input `{}`", kind.name, shorten(&entry.key));
+            let mut fault = Diagnostic::new(entry.key_place, message);
+            fault.help = names::suggest(&entry.key, "its inputs", kind.inputs.iter().map(|port| port.name));
+            faults.push(fault);
+        }
+        let mut bindings = Vec::new();
+        for port in kind.inputs {
+            match entries.iter().find(|entry| entry.key == port.name) {
+                Some(entry) => self.port(stage, port, entry, &mut bindings, &mut reads, faults),
+                None if port.arity == Arity::One => faults.push(self.missing(stage, port)),
+                None => {}
+            }
+        }
+        (bindings, reads)
+    }
+
+    fn port(
+        &self,
+        stage: &DeclaredStage<'_>,
+        port: &'static InputPort,
+        entry: &Entry,
+        bindings: &mut Vec<Binding>,
+        reads: &mut Vec<Read>,
+        faults: &mut Vec<Diagnostic>,
+    ) {
+        if port.arity == Arity::Labelled {
+            if entry.value.scalar().is_some() && !entry.value.is_null() {
+                let message = format!("input `{}` takes several artifacts: a map from a label to each", port.name);
+                let written = entry.value.scalar().map_or("", |scalar| &scalar.text);
+                let fault = Diagnostic::new(entry.value.place, message);
+                faults.push(fault.help(format!("for example {}: {{base: {}}}", port.name, shorten(written))));
+                return;
+            }
+            if entry.value.is_null() {
+                return;
+            }
+            let Some(labels) = map(&entry.value, &format!("input `{}`", port.name), faults) else { return };
+            for label in &labels.entries {
+                if !names::is_valid(&label.key) {
+                    let message = format!("`{}` cannot be a label", shorten(&label.key));
+                    faults.push(Diagnostic::new(label.key_place, message).help("a label is made of a-z, 0-9 and -"));
+                }
+                bindings.extend(self.bind(stage, port, &label.key, &label.value, reads, faults));
+            }
+            return;
+        }
+        if entry.value.is_null() && port.arity == Arity::One {
+            faults.push(self.missing(stage, port));
+            return;
+        }
+        if entry.value.is_null() {
+            return;
+        }
+        bindings.extend(self.bind(stage, port, "", &entry.value, reads, faults));
+    }
+
+    fn bind(
+        &self,
+        stage: &DeclaredStage<'_>,
+        port: &'static InputPort,
+        label: &str,
+        node: &Node,
+        reads: &mut Vec<Read>,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Option<Binding> {
+        let (target, output) = self.resolve(node, reads, faults)?;
+        let (origin, media) = match target {
+            Target::Source(index) => {
+                let media = self.declared.sources[index].media?;
+                (Origin::Source(SourceIndex(index)), media)
+            }
+            Target::Stage(index) => {
+                let kind = self.declared.stages[index].kind?;
+                let output = match output {
+                    Some(output) => output,
+                    None => match pick_output(kind.outputs, port) {
+                        Ok(output) => output,
+                        Err(fitting) => {
+                            let name = self.declared.stages[index].name;
+                            let message = format!("stage `{name}` has several outputs that fit input `{}`", port.name);
+                            let choices: Vec<String> =
+                                fitting.iter().map(|output| format!("`{name}.{}`", output.name)).collect();
+                            faults.push(
+                                Diagnostic::new(node.place, message)
+                                    .help(format!("say which: {}", choices.join(" or "))),
+                            );
+                            return None;
+                        }
+                    },
+                };
+                (Origin::Stage { stage: StageIndex(index), port: output }, output.media)
+            }
+        };
+        if !port.media.contains(&media) {
+            faults.push(self.mismatch(stage, port, target, media, node));
+            return None;
+        }
+        Some(Binding { port, label: label.to_owned(), origin, media, place: node.place })
+    }
+
+    /// The source or stage a reference names, and the output port where one is named.
+    fn resolve(
+        &self,
+        node: &Node,
+        reads: &mut Vec<Read>,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Option<(Target, Option<&'static OutputPort>)> {
+        let written = text(node, "a reference (STAGE, STAGE.PORT or a source)", faults)?;
+        let (name, port) = written.split_once('.').map_or((written, None), |(name, port)| (name, Some(port)));
+        let Some(&target) = self.targets.get(name) else {
+            let mut fault = Diagnostic::new(node.place, format!("there is no stage or source `{}`", shorten(name)));
+            let stages = self.declared.stages.iter().map(|stage| stage.name);
+            fault.help = names::suggest(
+                name,
+                "stages and sources",
+                stages.chain(self.declared.sources.iter().map(|source| source.name)),
+            );
+            faults.push(used(fault, node));
+            return None;
+        };
+        match (target, port) {
+            (Target::Stage(index), port) => {
+                reads.push((index, node.place));
+                let (Some(port), Some(kind)) = (port, self.declared.stages[index].kind) else {
+                    return Some((target, None));
+                };
+                let Some(output) = kind.outputs.iter().find(|output| output.name == port) else {
+                    let message = format!("stage `{name}` of kind `{}` has no output `{}`", kind.name, shorten(port));
+                    let mut fault = Diagnostic::new(node.place, message);
+                    fault.help = names::suggest(port, "its outputs", kind.outputs.iter().map(|output| output.name));
+                    faults.push(used(fault, node));
+                    return None;
+                };
+                Some((target, Some(output)))
+            }
+            (Target::Source(_), Some(_)) => {
+                let message = format!("`{name}` is a source, and a source has no ports");
+                faults.push(used(Diagnostic::new(node.place, message).help(format!("write `{name}`")), node));
+                None
+            }
+            (Target::Source(_), None) => Some((target, None)),
+        }
+    }
+
+    fn mismatch(
+        &self,
+        stage: &DeclaredStage<'_>,
+        port: &InputPort,
+        target: Target,
+        media: Media,
+        node: &Node,
+    ) -> Diagnostic {
+        let written = node.scalar().map_or("", |scalar| &scalar.text);
+        let message = format!(
+            "input `{}` of stage `{}` takes {}, and `{written}` brings {}",
+            port.name,
+            stage.name,
+            list_media(port.media),
+            media.name()
+        );
+        let mut fault = used(Diagnostic::new(node.place, message), node);
+        let target = match target {
+            Target::Source(index) => self.declared.sources[index].place,
+            Target::Stage(index) => self.declared.stages[index].place,
+        };
+        fault = fault.note(target, format!("brings {}", media.name()));
+        fault.help.extend(self.brought_by(port.media, stage.name));
+        fault
+    }
+
+    fn missing(&self, stage: &DeclaredStage<'_>, port: &InputPort) -> Diagnostic {
+        let message = format!("stage `{}` lacks its input `{}` ({})", stage.name, port.name, list_media(port.media));
+        let place = stage.inputs.map_or(stage.place, |entry| entry.key_place);
+        let mut fault = Diagnostic::new(place, message);
+        let example = self.candidates(port.media, stage.name).into_iter().next().unwrap_or_else(|| "NAME".into());
+        fault.help.push(format!("add `{}: {example}` under `in`", port.name));
+        fault.help.extend(self.brought_by(port.media, stage.name));
+        fault
+    }
+
+    /// What brings one of these media: sources, then outputs of other stages.
+    fn candidates(&self, media: &[Media], reader: &str) -> Vec<String> {
+        let sources = self.declared.sources.iter().filter_map(|DeclaredSource { name, media: brought, .. }| {
+            brought.filter(|brought| media.contains(brought)).map(|_| (*name).to_owned())
+        });
+        let stages = self.declared.stages.iter().filter(|stage| stage.name != reader).flat_map(|stage| {
+            let outputs = stage.kind.map_or(&[][..], |kind| kind.outputs);
+            outputs
+                .iter()
+                .filter(|output| media.contains(&output.media))
+                .map(|output| format!("{}.{}", stage.name, output.name))
+        });
+        sources.chain(stages).collect()
+    }
+
+    fn brought_by(&self, media: &[Media], reader: &str) -> Option<String> {
+        let found = self.candidates(media, reader);
+        let found: Vec<&str> = found.iter().map(String::as_str).collect();
+        (!found.is_empty()).then(|| format!("what brings it: {}", names::list_names(&found)))
+    }
+}
+
+/// The output an edge without a port name means: the only one that fits, else the first of all if it fits; where
+/// none fits the first of all, so that the mismatch can be shown; several that fit are handed back.
+fn pick_output(
+    outputs: &'static [OutputPort],
+    port: &InputPort,
+) -> Result<&'static OutputPort, Vec<&'static OutputPort>> {
+    let fitting: Vec<&OutputPort> = outputs.iter().filter(|output| port.media.contains(&output.media)).collect();
+    match (fitting.as_slice(), outputs.first()) {
+        ([only], _) => Ok(only),
+        (_, None) => Err(fitting),
+        ([], Some(first)) => Ok(first),
+        (_, Some(first)) if port.media.contains(&first.media) => Ok(first),
+        _ => Err(fitting),
+    }
+}
+
+fn list_media(media: &[Media]) -> String {
+    media.iter().map(|media| media.name()).collect::<Vec<_>>().join(" or ")
+}
+
+fn graph(sources: &[Source], stages: &[Stage]) -> DiGraph<Vertex, Edge> {
+    let mut graph =
+        DiGraph::with_capacity(sources.len() + stages.len(), stages.iter().map(|stage| stage.inputs.len()).sum());
+    for index in 0..sources.len() {
+        graph.add_node(Vertex::Source(SourceIndex(index)));
+    }
+    for index in 0..stages.len() {
+        graph.add_node(Vertex::Stage(StageIndex(index)));
+    }
+    for (reader, stage) in stages.iter().enumerate() {
+        for (binding, input) in stage.inputs.iter().enumerate() {
+            let origin = match input.origin {
+                Origin::Source(source) => NodeIndex::new(source.0),
+                Origin::Stage { stage, .. } => NodeIndex::new(sources.len() + stage.0),
+            };
+            graph.add_edge(origin, NodeIndex::new(sources.len() + reader), Edge { binding, media: input.media });
+        }
+    }
+    graph
+}
+
+/// The stages so that each comes after what it reads; of those that could come next, the first in the file.
+fn order(graph: &DiGraph<Vertex, Edge>, sources: usize, stages: usize) -> Vec<StageIndex> {
+    let node = |stage: usize| NodeIndex::new(sources + stage);
+    let mut waiting_for: Vec<usize> = (0..stages)
+        .map(|stage| {
+            let origins = graph.neighbors_directed(node(stage), petgraph::Direction::Incoming);
+            origins.filter(|origin| matches!(graph[*origin], Vertex::Stage(_))).count()
+        })
+        .collect();
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        (0..stages).filter(|stage| waiting_for[*stage] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(stages);
+    while let Some(Reverse(stage)) = ready.pop() {
+        order.push(StageIndex(stage));
+        for reader in graph.neighbors(node(stage)) {
+            let reader = reader.index() - sources;
+            waiting_for[reader] -= 1;
+            if waiting_for[reader] == 0 {
+                ready.push(Reverse(reader));
+            }
+        }
+    }
+    order
+}
