@@ -10,3 +10,4 @@ pub mod instructions;
 pub mod metrics;
 pub mod registry;
 pub mod score_heads;
+pub mod synthetic;

@@ -23,4 +23,4 @@ macro_rules! kinds {
     };
 }
 
-kinds![crate::score_heads::ScoreHeads, crate::build_mask::BuildMask,];
+kinds![crate::synthetic::Synthetic, crate::score_heads::ScoreHeads, crate::build_mask::BuildMask,];
