@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::failpoint::{Action, arm};
@@ -76,8 +76,13 @@ fn death_at_any_moment_leaves_a_store_that_verifies_and_continues() {
     for round in 0..20u64 {
         let test = "death_at_any_moment_leaves_a_store_that_verifies_and_continues";
         let mut running = child(test, folder.path()).spawn().expect("the child");
-        // Spread over the child's start, the making of the store and hundreds of publishes.
-        std::thread::sleep(Duration::from_millis(4 + 10 * round));
+        // Half of them at once, spread over the child's start and the making of the store; half once it is at work.
+        let begun = Instant::now();
+        while round % 2 == 1 && files(&folder.path().join("ac")).len() as u64 <= records + 2 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the child does nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(round));
         running.kill().expect("killed");
         assert_eq!(running.wait().expect("the child's end").signal(), Some(9));
         let store = store_in(folder.path());
