@@ -1,6 +1,15 @@
 //! `ModelSpec`: one normalised description of a decoder, read from a Hugging Face `config.json` or GGUF
 //! metadata. Everything the decoder loop branches on is here; a new family is a new way to fill it in.
 
+mod config_json;
+mod gguf_metadata;
+mod llama;
+mod tensors;
+
+pub(crate) use config_json::{end_tokens, read as read_config, write as write_config};
+pub(crate) use gguf_metadata::read as read_gguf;
+pub use tensors::TensorShape;
+
 /// Which normalisation the queries and keys get before the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryKeyNorm {
@@ -34,9 +43,20 @@ pub enum AttentionSpan {
 pub enum RotaryScaling {
     None,
     /// The frequency-dependent interpolation of Llama-3.1.
-    Llama3 { factor: f64, low_frequency_factor: f64, high_frequency_factor: f64, original_context: usize },
+    Llama3 {
+        factor: f64,
+        low_frequency_factor: f64,
+        high_frequency_factor: f64,
+        original_context: usize,
+    },
     /// YaRN (arXiv 2309.00071).
-    Yarn { factor: f64, beta_fast: f64, beta_slow: f64, attention_factor: Option<f64>, original_context: usize },
+    Yarn {
+        factor: f64,
+        beta_fast: f64,
+        beta_slow: f64,
+        attention_factor: Option<f64>,
+        original_context: usize,
+    },
 }
 
 /// One rotary table; layers name theirs by index.
