@@ -21,9 +21,12 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         let answer = serde_json::json!({ "valid": true, "name": pipeline.name, "stages": stages, "sources": sources });
         return settings.printer.data(&format!("{answer}\n"));
     }
+    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     settings.printer.data(&format!(
-        "{}: pipeline `{}` is valid ({stages} stages, {sources} sources)\n",
+        "{}: pipeline `{}` is valid ({}, {})\n",
         arguments.pipeline.file.display(),
-        pipeline.name
+        pipeline.name,
+        count(stages, "stage"),
+        count(sources, "source")
     ))
 }

@@ -99,27 +99,34 @@ impl Printer {
 
     /// Reports why the command failed: text for people, one JSON line with `--json`.
     pub fn error(&self, error: &Error) {
-        let text = match error {
-            Error::OutputClosed => return,
-            _ if self.json => format!("{}\n", error_object(error)),
-            Error::Pipeline(diagnostics) => diagnostic::render(diagnostics, self.color_error),
-            Error::Message { fault, message, hint } => {
-                let head = match fault {
-                    Fault::Input | Fault::Environment => "error",
-                    Fault::Internal => "internal error",
-                    Fault::Interrupted => "stopped",
-                };
-                let mut text = format!("{}: {message}\n", self.paint_error(AnsiColor::Red.on_default().bold(), head));
-                let report = "this is a bug in retmask; please report it with the command and this message";
-                let report = matches!(fault, Fault::Internal).then_some(report);
-                for line in hint.as_deref().into_iter().chain(report) {
-                    let head = self.paint_error(AnsiColor::Cyan.on_default().bold(), "help");
-                    text.push_str(&format!("  {head}: {line}\n"));
-                }
-                text
-            }
+        if self.json && error.fault().is_some() {
+            write_error_stream(&format!("{}\n", error_object(error)));
+        } else {
+            write_error_stream(&self.describe(error));
+        }
+    }
+
+    /// An error as text for people; empty when nothing failed.
+    pub fn describe(&self, error: &Error) -> String {
+        let (fault, message, hint) = match error {
+            Error::OutputClosed => return String::new(),
+            Error::Pipeline(diagnostics) => return diagnostic::render(diagnostics, self.color_error),
+            Error::Message { fault, message, hint } => (*fault, message, hint),
         };
-        write_error_stream(&text);
+        let head = match fault {
+            Fault::Input | Fault::Environment => "error",
+            Fault::Internal => "internal error",
+            Fault::Interrupted => "stopped",
+        };
+        let head = self.paint_error(AnsiColor::Red.on_default().bold(), head);
+        let mut text = format!("{head}: {}\n", visible(message));
+        let report = "this is a bug in retmask; please report it with the command and this message";
+        let report = matches!(fault, Fault::Internal).then_some(report);
+        for line in hint.as_deref().into_iter().chain(report) {
+            let head = self.paint_error(AnsiColor::Cyan.on_default().bold(), "help");
+            text.push_str(&format!("  {head}: {}\n", visible(line)));
+        }
+        text
     }
 
     fn paint_error(&self, style: Style, text: &str) -> String {
@@ -148,6 +155,12 @@ pub fn error_object(error: &Error) -> serde_json::Value {
 fn terminal_takes_color() -> bool {
     let set = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Control characters but line ends made visible: a message may quote what a file or a model wrote.
+fn visible(text: &str) -> String {
+    let harmless = |character: &char| !character.is_control() || *character == '\n';
+    text.chars().map(|character| if harmless(&character) { character } else { '\u{fffd}' }).collect()
 }
 
 /// A failure to write here has nowhere to be reported.

@@ -8,9 +8,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use retmask_stages::artifact::Media;
 use retmask_stages::contract::{Arity, InputPort, OutputPort};
 
-use super::declaration::{Declared, DeclaredSource, DeclaredStage, map, text, used};
+use super::declaration::{Declared, DeclaredSource, DeclaredStage, map, used};
 use super::graph::{Binding, Edge, Origin, Pipeline, Source, SourceIndex, Stage, StageIndex, Vertex};
-use super::tree::{Entry, Node, shorten};
+use super::tree::{Entry, Node, Scalar, shorten};
 use super::{Diagnostic, Place, Texts, cycles, kinds, names};
 
 /// All of a pipeline but where it was read from.
@@ -69,6 +69,14 @@ pub fn link(declared: Declared<'_>, faults: &mut Vec<Diagnostic>) -> Option<Link
 enum Target {
     Source(usize),
     Stage(usize),
+    /// A source and a stage have this name, which has been reported.
+    Ambiguous,
+}
+
+/// What a reference in `in` refers to.
+enum Reference {
+    Source(usize),
+    Stage(usize, Option<&'static OutputPort>),
 }
 
 /// A reference from one stage to another: which, and where it is written.
@@ -87,6 +95,7 @@ impl<'a> Linker<'a> {
         }
         for (index, stage) in declared.stages.iter().enumerate() {
             if let Some(Target::Source(source)) = targets.insert(stage.name, Target::Stage(index)) {
+                targets.insert(stage.name, Target::Ambiguous);
                 let message = format!("`{}` is the name of a source and of a stage", stage.name);
                 let fault = Diagnostic::new(stage.place, message).label("the stage");
                 faults.push(fault.note(declared.sources[source].place, "the source"));
@@ -113,17 +122,22 @@ impl<'a> Linker<'a> {
             }
             return (Vec::new(), reads);
         };
+        let ports = || kind.inputs.iter().map(|port| port.name);
+        let mut misspelt = Vec::new();
         for entry in entries.iter().filter(|entry| kind.input(&entry.key).is_none()) {
             let message = format!("kind `{}` has no input `{}`", kind.name, shorten(&entry.key));
             let mut fault = Diagnostic::new(entry.key_place, message);
-            fault.help = names::suggest(&entry.key, "its inputs", kind.inputs.iter().map(|port| port.name));
+            fault.help = names::suggest(&entry.key, "its inputs", ports());
             faults.push(fault);
+            misspelt.extend(names::nearest(&entry.key, ports()));
         }
         let mut bindings = Vec::new();
         for port in kind.inputs {
             match entries.iter().find(|entry| entry.key == port.name) {
                 Some(entry) => self.port(stage, port, entry, &mut bindings, &mut reads, faults),
-                None if port.arity == Arity::One => faults.push(self.missing(stage, port)),
+                None if port.arity == Arity::One && !misspelt.contains(&port.name) => {
+                    faults.push(self.missing(stage, port));
+                }
                 None => {}
             }
         }
@@ -179,82 +193,78 @@ impl<'a> Linker<'a> {
         reads: &mut Vec<Read>,
         faults: &mut Vec<Diagnostic>,
     ) -> Option<Binding> {
-        let (target, output) = self.resolve(node, reads, faults)?;
-        let (origin, media) = match target {
-            Target::Source(index) => {
-                let media = self.declared.sources[index].media?;
-                (Origin::Source(SourceIndex(index)), media)
+        let (origin, media, origin_place) = match self.resolve(node, reads, faults)? {
+            Reference::Source(index) => {
+                let source = &self.declared.sources[index];
+                (Origin::Source(SourceIndex(index)), source.media?, source.place)
             }
-            Target::Stage(index) => {
-                let kind = self.declared.stages[index].kind?;
-                let output = match output {
-                    Some(output) => output,
-                    None => match pick_output(kind.outputs, port) {
-                        Ok(output) => output,
-                        Err(fitting) => {
-                            let name = self.declared.stages[index].name;
-                            let message = format!("stage `{name}` has several outputs that fit input `{}`", port.name);
-                            let choices: Vec<String> =
-                                fitting.iter().map(|output| format!("`{name}.{}`", output.name)).collect();
-                            faults.push(
-                                Diagnostic::new(node.place, message)
-                                    .help(format!("say which: {}", choices.join(" or "))),
-                            );
-                            return None;
-                        }
-                    },
+            // The cycle is reported, and that is enough.
+            Reference::Stage(index, _) if self.declared.stages[index].place == stage.place => return None,
+            Reference::Stage(index, output) => {
+                let origin = &self.declared.stages[index];
+                let kind = origin.kind?;
+                let output = match output.map_or_else(|| pick_output(kind.outputs, port), Ok) {
+                    Ok(output) => output,
+                    Err(fitting) => {
+                        let message =
+                            format!("stage `{}` has several outputs that fit input `{}`", origin.name, port.name);
+                        let choices = fitting.iter().map(|output| format!("`{}.{}`", origin.name, output.name));
+                        let help = format!("say which: {}", choices.collect::<Vec<_>>().join(" or "));
+                        faults.push(used(Diagnostic::new(node.place, message).help(help), node));
+                        return None;
+                    }
                 };
-                (Origin::Stage { stage: StageIndex(index), port: output }, output.media)
+                (Origin::Stage { stage: StageIndex(index), port: output }, output.media, origin.place)
             }
         };
         if !port.media.contains(&media) {
-            faults.push(self.mismatch(stage, port, target, media, node));
+            faults.push(self.mismatch(stage, port, node, media, origin_place));
             return None;
         }
         Some(Binding { port, label: label.to_owned(), origin, media, place: node.place })
     }
 
     /// The source or stage a reference names, and the output port where one is named.
-    fn resolve(
-        &self,
-        node: &Node,
-        reads: &mut Vec<Read>,
-        faults: &mut Vec<Diagnostic>,
-    ) -> Option<(Target, Option<&'static OutputPort>)> {
-        let written = text(node, "a reference (STAGE, STAGE.PORT or a source)", faults)?;
-        let (name, port) = written.split_once('.').map_or((written, None), |(name, port)| (name, Some(port)));
-        let Some(&target) = self.targets.get(name) else {
-            let mut fault = Diagnostic::new(node.place, format!("there is no stage or source `{}`", shorten(name)));
-            let stages = self.declared.stages.iter().map(|stage| stage.name);
-            fault.help = names::suggest(
-                name,
-                "stages and sources",
-                stages.chain(self.declared.sources.iter().map(|source| source.name)),
-            );
-            faults.push(used(fault, node));
+    fn resolve(&self, node: &Node, reads: &mut Vec<Read>, faults: &mut Vec<Diagnostic>) -> Option<Reference> {
+        let Some(Scalar { text: written, .. }) = node.scalar() else {
+            if !node.is_unresolved() {
+                let message =
+                    format!("an input is a stage (STAGE or STAGE.PORT) or a source, found {}", node.describe());
+                faults.push(used(Diagnostic::new(node.place, message), node));
+            }
             return None;
         };
-        match (target, port) {
-            (Target::Stage(index), port) => {
-                reads.push((index, node.place));
-                let (Some(port), Some(kind)) = (port, self.declared.stages[index].kind) else {
-                    return Some((target, None));
-                };
-                let Some(output) = kind.outputs.iter().find(|output| output.name == port) else {
-                    let message = format!("stage `{name}` of kind `{}` has no output `{}`", kind.name, shorten(port));
-                    let mut fault = Diagnostic::new(node.place, message);
-                    fault.help = names::suggest(port, "its outputs", kind.outputs.iter().map(|output| output.name));
-                    faults.push(used(fault, node));
-                    return None;
-                };
-                Some((target, Some(output)))
+        let (name, port) = written.split_once('.').map_or((written.as_str(), None), |(name, port)| (name, Some(port)));
+        match (self.targets.get(name), port) {
+            (None, _) => {
+                let mut fault = Diagnostic::new(node.place, format!("there is no stage or source `{}`", shorten(name)));
+                let stages = self.declared.stages.iter().map(|stage| stage.name);
+                let sources = self.declared.sources.iter().map(|source| source.name);
+                fault.help = names::suggest(name, "stages and sources", stages.chain(sources));
+                faults.push(used(fault, node));
+                None
             }
-            (Target::Source(_), Some(_)) => {
+            (Some(Target::Ambiguous), _) => None,
+            (Some(Target::Source(index)), None) => Some(Reference::Source(*index)),
+            (Some(Target::Source(_)), Some(_)) => {
                 let message = format!("`{name}` is a source, and a source has no ports");
                 faults.push(used(Diagnostic::new(node.place, message).help(format!("write `{name}`")), node));
                 None
             }
-            (Target::Source(_), None) => Some((target, None)),
+            (Some(Target::Stage(index)), port) => {
+                reads.push((*index, node.place));
+                let (Some(port), Some(kind)) = (port, self.declared.stages[*index].kind) else {
+                    return Some(Reference::Stage(*index, None));
+                };
+                let output = kind.output(port);
+                if output.is_none() {
+                    let message = format!("stage `{name}` of kind `{}` has no output `{}`", kind.name, shorten(port));
+                    let mut fault = Diagnostic::new(node.place, message);
+                    fault.help = names::suggest(port, "its outputs", kind.outputs.iter().map(|output| output.name));
+                    faults.push(used(fault, node));
+                }
+                output.map(|output| Reference::Stage(*index, Some(output)))
+            }
         }
     }
 
@@ -262,9 +272,9 @@ impl<'a> Linker<'a> {
         &self,
         stage: &DeclaredStage<'_>,
         port: &InputPort,
-        target: Target,
-        media: Media,
         node: &Node,
+        media: Media,
+        origin: Place,
     ) -> Diagnostic {
         let written = node.scalar().map_or("", |scalar| &scalar.text);
         let message = format!(
@@ -275,11 +285,7 @@ impl<'a> Linker<'a> {
             media.name()
         );
         let mut fault = used(Diagnostic::new(node.place, message), node);
-        let target = match target {
-            Target::Source(index) => self.declared.sources[index].place,
-            Target::Stage(index) => self.declared.stages[index].place,
-        };
-        fault = fault.note(target, format!("brings {}", media.name()));
+        fault = fault.note(origin, format!("brings {}", media.name()));
         fault.help.extend(self.brought_by(port.media, stage.name));
         fault
     }

@@ -96,3 +96,61 @@ fn read_text(path: &Path) -> Result<String> {
         Error::input(format!("{}:{line}: the file is not UTF-8 text", path.display()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::output::{ColorChoice, Printer, error_object};
+
+    const WHOLE: &str = "version: 1\nname: whole\nparams: {tau: 0.2, list: [1, 2]}\nsources:\n  \
+                         scores: {published-scores: \"${params.tau}/a\", fetch: scripts/fetch-data}\nstages:\n  \
+                         mask: &m\n    kind: build-mask\n    in: {scores: scores}\n    with: {tau: \"${params.tau}\"}\n    \
+                         resources: {cpus: 1, memory: 1GB}\n  other: *m\n";
+
+    /// Reads a text, and if it is refused checks that every fault can be shown. Whether it was accepted.
+    fn survives(content: &str, overrides: &[String]) -> bool {
+        let mut texts = Texts::default();
+        texts.add("file", content);
+        let mut faults = Vec::new();
+        let accepted = build(content, overrides, &mut texts, &mut faults).is_some();
+        assert_eq!(accepted, faults.is_empty(), "{faults:?}");
+        let faults = Diagnostics::new(texts, faults);
+        for fault in &faults.list {
+            for place in std::iter::once(fault.place).chain(fault.notes.iter().map(|(place, _)| *place)) {
+                let content = faults.texts.content(place);
+                assert!(content.get(place.start as usize..place.end as usize).is_some(), "{fault:?}");
+            }
+        }
+        if !accepted {
+            let error = error_object(&faults.clone().into());
+            assert!(error["errors"].as_array().is_some_and(|list| !list.is_empty()));
+            let printer = Printer::new(ColorChoice::Never, false, false);
+            assert!(printer.describe(&faults.into()).starts_with("error: "));
+        }
+        accepted
+    }
+
+    #[test]
+    fn the_whole_file_is_accepted() {
+        assert!(survives(WHOLE, &[]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(content in "[a-z0-9:\\-\\[\\]{}\"'&*!|>#%@`~$., \n\té]{0,200}") {
+            survives(&content, &[]);
+        }
+
+        #[test]
+        fn no_change_of_a_file_panics(
+            start in 0..WHOLE.len(), length in 0..30_usize, with in "[a-z:\\[\\]{}\"&*$.\n é-]{0,12}", set in "[a-z.=${}\\[]{0,20}",
+        ) {
+            let end = (start + length).min(WHOLE.len());
+            let content = format!("{}{with}{}", &WHOLE[..start], &WHOLE[end..]);
+            survives(&content, &[]);
+            survives(WHOLE, &[set.clone(), format!("stages.mask.{set}"), format!("params.tau={set}")]);
+        }
+    }
+}

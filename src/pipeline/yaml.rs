@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_yaml::granit_parser::{self, Event, Parser, ScalarStyle, Span, StructureStyle};
+use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, Span, StructureStyle};
 
 use super::tree::{Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT, Mapping, Node, Scalar, Value};
 use super::{Diagnostic, Place};
@@ -241,6 +241,9 @@ impl Builder<'_> {
         let width = self.content[start..].chars().next().map_or(0, char::len_utf8);
         let place =
             Place { text: self.text, start: (self.base + start) as u32, end: (self.base + start + width) as u32 };
+        if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
+            return too_deep(place);
+        }
         let fault = Diagnostic::new(place, format!("this is not valid YAML: {}", error.info()));
         let line_start = self.content[..start].rfind('\n').map_or(0, |position| position + 1);
         let line = self.content[line_start..].lines().next().unwrap_or_default();
