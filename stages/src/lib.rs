@@ -9,5 +9,6 @@ pub mod contract;
 pub mod instructions;
 pub mod metrics;
 pub mod registry;
+pub mod sample_pairs;
 pub mod score_heads;
 pub mod synthetic;

@@ -23,4 +23,9 @@ macro_rules! kinds {
     };
 }
 
-kinds![crate::synthetic::Synthetic, crate::score_heads::ScoreHeads, crate::build_mask::BuildMask,];
+kinds! {
+    crate::synthetic::Synthetic,
+    crate::score_heads::ScoreHeads,
+    crate::build_mask::BuildMask,
+    crate::sample_pairs::SamplePairs,
+}

@@ -3,6 +3,7 @@
 pub mod head_scores;
 pub mod mask;
 mod media;
+pub mod pairs;
 pub mod published_scores;
 pub mod schema;
 pub mod table;

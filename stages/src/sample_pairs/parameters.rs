@@ -1,0 +1,97 @@
+//! Parameters of `sample-pairs`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::contract::ParameterError;
+use crate::instructions::Format;
+
+/// Which instructions are taken when there are more than `limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subset {
+    /// The first ones in the file.
+    #[default]
+    First,
+    /// A seeded draw, kept in file order.
+    Random,
+}
+
+/// Parameters of `sample-pairs`. The defaults are the paper's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Parameters {
+    /// Logits are divided by this; at 0 the best token is taken.
+    pub temperature: f64,
+    /// Tokens are drawn from the smallest set whose probability reaches this.
+    pub top_p: f64,
+    /// The most tokens of a response.
+    pub max_new_tokens: u32,
+    /// Pairs drawn for each instruction.
+    pub samples: u32,
+    /// The most instructions used; all when left out.
+    pub limit: Option<u32>,
+    /// Which instructions are taken when there are more than `limit`.
+    pub subset: Subset,
+    /// Names the random streams of all draws.
+    pub seed: u64,
+    /// Draw both sides of a pair with the same random numbers.
+    pub coupled: bool,
+    /// A system turn before the instruction.
+    pub system: Option<String>,
+    /// Whether templates that know it are asked for thinking; left to the template when left out. Thoughts are
+    /// not part of a response.
+    pub thinking: Option<bool>,
+    /// The style of the instruction records.
+    pub format: Format,
+    /// Records of another `language` are skipped; empty keeps all.
+    pub language: String,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            temperature: 0.6,
+            top_p: 1.0,
+            max_new_tokens: 2048,
+            samples: 1,
+            limit: None,
+            subset: Subset::First,
+            seed: 42,
+            coupled: false,
+            system: None,
+            thinking: None,
+            format: Format::Auto,
+            language: "English".into(),
+        }
+    }
+}
+
+impl Parameters {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// A refusal of the first field whose value is not allowed.
+    pub fn check(&self) -> Result<(), ParameterError> {
+        let refuse = |field: &str, message: String| Err(ParameterError::new(field, message));
+        if !self.temperature.is_finite() || self.temperature < 0.0 {
+            return refuse("temperature", format!("{} is not a finite number of at least 0", self.temperature));
+        }
+        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
+            return refuse("top-p", format!("{} is not above 0 and at most 1", self.top_p));
+        }
+        if self.temperature == 0.0 && self.samples > 1 {
+            return refuse("samples", "at temperature 0 all samples of an instruction are the same".into());
+        }
+        if self.max_new_tokens == 0 {
+            return refuse("max-new-tokens", "0 tokens make no response; expected at least 1".into());
+        }
+        if self.samples == 0 {
+            return refuse("samples", "0 samples make no pair; expected at least 1".into());
+        }
+        if self.limit == Some(0) {
+            return refuse("limit", "0 instructions make no pair; expected at least 1".into());
+        }
+        Ok(())
+    }
+}
