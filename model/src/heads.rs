@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
+use crate::spec::ModelSpec;
 use crate::{ModelError, ModelResult};
 
 /// One attention (query) head: layer and head counted from 0.
@@ -66,6 +68,19 @@ impl HeadMask {
             }
         }
         Ok(Self { heads })
+    }
+
+    /// Per head of the model (layer * query_heads + head): whether it is masked.
+    ///
+    /// # Errors
+    /// As [`HeadMask::check`].
+    pub fn flags(&self, spec: &ModelSpec) -> ModelResult<Arc<[bool]>> {
+        self.check(spec.layers.len(), spec.query_heads)?;
+        let mut flags = vec![false; spec.layers.len() * spec.query_heads];
+        for head in &self.heads {
+            flags[head.layer as usize * spec.query_heads + head.head as usize] = true;
+        }
+        Ok(flags.into())
     }
 
     /// Checks every head against a model's shape.

@@ -8,8 +8,12 @@ pub mod embedded;
 pub mod error;
 pub mod generate;
 pub mod heads;
+pub mod kernels;
+pub mod logprobs;
+mod ops;
 pub mod random;
 pub mod spec;
 pub mod text;
+pub mod train;
 
 pub use error::{Fault, ModelError, ModelResult};

@@ -1,8 +1,12 @@
 //! Generation: prompts in, completions out, every row's bits independent of its neighbours.
 
+mod cached;
+mod engine;
+mod sampling;
+
+pub use engine::generate;
+
 use crate::ModelResult;
-use crate::decoder::Decoder;
-use crate::heads::HeadMask;
 use crate::random::Stream;
 
 /// How the next token is chosen.
@@ -19,7 +23,7 @@ pub enum Sampling {
 pub struct Request {
     /// The prompt's token ids; at least one.
     pub prompt: Vec<u32>,
-    /// Index into the masks given to [`generate`]; `None` runs the model as it is.
+    /// Index into the masks given to [`generate()`]; `None` runs the model as it is.
     pub mask: Option<usize>,
     pub max_new_tokens: usize,
     /// Generation ends after any of these, which is kept as the last token.
@@ -58,6 +62,9 @@ pub struct Completion {
     /// With `probe`: per generated token, the arg-max key position of every head
     /// (`layer * query_heads + head`) for the row whose logits chose that token.
     pub probes: Vec<Vec<u32>>,
+    /// With `probe`: per generated token and head, the attention probability of the arg-max key minus that of the
+    /// second strongest key.
+    pub probe_gaps: Vec<Vec<f32>>,
     /// With `logit_gaps`: best logit minus second best, per generated token.
     pub logit_gaps: Vec<f32>,
 }
@@ -87,18 +94,3 @@ pub trait Sink {
     fn processed(&mut self, count: usize) -> ModelResult<()>;
 }
 
-/// Runs all requests with continuous batching.
-///
-/// # Errors
-/// `Input` for an empty prompt, an unknown mask index, a token outside the vocabulary, or a prompt that
-/// with its new tokens exceeds the model's context length; whatever the sink returns.
-pub fn generate(
-    decoder: &Decoder,
-    masks: &[HeadMask],
-    requests: &[Request],
-    limits: &Limits,
-    sink: &mut dyn Sink,
-) -> ModelResult<()> {
-    let _ = (decoder, masks, requests, limits, sink);
-    Err(crate::ModelError::internal("generation is being built"))
-}

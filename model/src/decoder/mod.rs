@@ -1,0 +1,268 @@
+//! The decoder: one loop over layers that scores, generates, trains and evaluates.
+
+mod head;
+mod packed;
+mod parameters;
+mod weight;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+pub use head::{row_logprob, target_logprobs};
+pub(crate) use head::head_gradients;
+pub use packed::PackedAttention;
+pub use parameters::{Parameter, parameters};
+pub(crate) use weight::Weight;
+
+use crate::checkpoint::Checkpoint;
+use crate::kernels::attention::HeadLayout;
+use crate::kernels::rotary::{Angles, RotaryTable};
+use crate::ops;
+use crate::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm};
+use crate::{ModelError, ModelResult};
+
+/// What the weights are loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Packed once for the forward pass; no gradients.
+    Inference,
+    /// Kept row-major as variables that gradients reach.
+    Training,
+}
+
+/// Whether a pass records what gradients need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    Forward,
+    Tracked,
+}
+
+/// How queries meet keys and values: cached across calls, or within packed sequences.
+pub trait Attend {
+    /// Attention outputs ([rows, query_heads * head_dim]) of one layer, from rotated queries and keys.
+    ///
+    /// # Errors
+    /// `Internal` when shapes do not fit: they are this crate's own.
+    fn attend(&mut self, layer: usize, span: AttentionSpan, q: &Tensor, k: &Tensor, v: &Tensor) -> ModelResult<Tensor>;
+}
+
+/// The weights of one block.
+struct Layer {
+    attention_norm: Weight,
+    query: Weight,
+    key: Weight,
+    value: Weight,
+    output: Weight,
+    mlp_norm: Weight,
+    gate: Weight,
+    up: Weight,
+    down: Weight,
+}
+
+/// A loaded model, ready to run.
+pub struct Decoder {
+    spec: ModelSpec,
+    rotary: Vec<RotaryTable>,
+    embedding: Weight,
+    layers: Vec<Layer>,
+    final_norm: Weight,
+    /// `None` when the output projection is the embedding.
+    output: Option<Weight>,
+}
+
+impl Decoder {
+    /// Loads all weights of a checkpoint.
+    ///
+    /// # Errors
+    /// `Input` when a tensor is missing, misshapen or not finite, or the architecture is not computed here.
+    pub fn load(checkpoint: &Checkpoint, purpose: Purpose) -> ModelResult<Self> {
+        Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
+    }
+
+    /// Builds a decoder from tensors given by name and shape, row-major f32, in the order of [`parameters`].
+    ///
+    /// # Errors
+    /// Whatever `tensor` returns; `Input` for an architecture this decoder does not compute.
+    pub fn build(
+        spec: ModelSpec,
+        purpose: Purpose,
+        tensor: &mut dyn FnMut(&str, &[usize]) -> ModelResult<Vec<f32>>,
+    ) -> ModelResult<Self> {
+        check_supported(&spec)?;
+        let rotary = spec.rotary.iter().map(|rotary| RotaryTable::new(rotary, spec.head_dim));
+        let rotary = rotary.collect::<Option<Vec<_>>>().ok_or_else(|| unsupported(&spec, "its rotary scaling"))?;
+        let mut weights = Vec::new();
+        for parameter in parameters(&spec) {
+            let values = tensor(&parameter.name, &parameter.shape)?;
+            weights.push(Weight::new(&parameter, values, purpose)?);
+        }
+        let mut weights = weights.into_iter();
+        let mut next = || weights.next().ok_or_else(|| ModelError::internal("the parameter list is too short"));
+        let embedding = next()?;
+        let mut layers = Vec::with_capacity(spec.layers.len());
+        for _ in &spec.layers {
+            layers.push(Layer {
+                attention_norm: next()?,
+                query: next()?,
+                key: next()?,
+                value: next()?,
+                output: next()?,
+                mlp_norm: next()?,
+                gate: next()?,
+                up: next()?,
+                down: next()?,
+            });
+        }
+        let final_norm = next()?;
+        let output = if spec.tied_embeddings { None } else { Some(next()?) };
+        Ok(Self { spec, rotary, embedding, layers, final_norm, output })
+    }
+
+    /// The model's shape and rules.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    pub(crate) fn head_layout(&self) -> HeadLayout {
+        HeadLayout {
+            query_heads: self.spec.query_heads,
+            key_value_heads: self.spec.key_value_heads,
+            head_dim: self.spec.head_dim,
+        }
+    }
+
+    /// The weights in the order of [`parameters`].
+    pub(crate) fn weights(&self) -> Vec<&Weight> {
+        let mut weights = vec![&self.embedding];
+        for layer in &self.layers {
+            weights.extend(layer.weights());
+        }
+        weights.push(&self.final_norm);
+        weights.extend(&self.output);
+        weights
+    }
+
+    /// The weights of one block, in the order of [`parameters`].
+    pub(crate) fn layer_weights(&self, layer: usize) -> [&Weight; 9] {
+        self.layers[layer].weights()
+    }
+
+    pub(crate) fn final_norm(&self) -> &Weight {
+        &self.final_norm
+    }
+
+    /// The output projection, [vocabulary, hidden].
+    pub(crate) fn output_projection(&self) -> &Weight {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Embedding rows of `tokens`, [tokens, hidden].
+    ///
+    /// # Errors
+    /// `Input` for a token outside the vocabulary.
+    pub fn embed(&self, tokens: &[u32]) -> ModelResult<Tensor> {
+        let hidden = self.spec.hidden_size;
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= self.spec.vocabulary_size) {
+            let last = self.spec.vocabulary_size - 1;
+            return Err(ModelError::input(format!("token {token} is outside the model's vocabulary (0 to {last})")));
+        }
+        let mut rows = vec![0.0; tokens.len() * hidden];
+        self.embedding.copy_rows(tokens, &mut rows)?;
+        Ok(Tensor::from_vec(rows, (tokens.len(), hidden), &Device::Cpu)?)
+    }
+
+    /// Rotation angles of `positions` for every rotary table.
+    pub(crate) fn angles(&self, positions: &[u32]) -> Vec<Arc<Angles>> {
+        self.rotary.iter().map(|table| Arc::new(table.angles(positions))).collect()
+    }
+
+    /// One block: attention and MLP, each added to the residual stream `x` ([rows, hidden]).
+    pub(crate) fn layer(
+        &self,
+        index: usize,
+        x: &Tensor,
+        angles: &[Arc<Angles>],
+        attend: &mut dyn Attend,
+        pass: Pass,
+    ) -> ModelResult<Tensor> {
+        let (layer, rules, spec) = (&self.layers[index], self.spec.layers[index], &self.spec);
+        let normed = self.norm(x, &layer.attention_norm, pass)?;
+        let q = ops::rotate(&layer.query.apply(&normed, pass)?, spec.query_heads, &angles[rules.rotary])?;
+        let k = ops::rotate(&layer.key.apply(&normed, pass)?, spec.key_value_heads, &angles[rules.rotary])?;
+        let v = layer.value.apply(&normed, pass)?;
+        let attended = attend.attend(index, rules.span, &q, &k, &v)?;
+        let x = (x + layer.output.apply(&attended, pass)?)?;
+        let normed = self.norm(&x, &layer.mlp_norm, pass)?;
+        let activated = ops::swiglu(&layer.gate.apply(&normed, pass)?, &layer.up.apply(&normed, pass)?)?;
+        Ok((&x + layer.down.apply(&activated, pass)?)?)
+    }
+
+    /// RMS norm with one of the norm weights.
+    pub(crate) fn norm(&self, x: &Tensor, weight: &Weight, pass: Pass) -> ModelResult<Tensor> {
+        Ok(ops::rms_norm(x, &weight.vector(pass)?, self.spec.norm_epsilon as f32)?)
+    }
+
+    /// All layers: the residual stream after the last one, before the final norm ([rows, hidden]).
+    ///
+    /// # Errors
+    /// `Input` for a token outside the vocabulary.
+    pub fn hidden(&self, tokens: &[u32], positions: &[u32], attend: &mut dyn Attend) -> ModelResult<Tensor> {
+        let angles = self.angles(positions);
+        let mut x = self.embed(tokens)?;
+        for layer in 0..self.layers.len() {
+            x = self.layer(layer, &x, &angles, attend, Pass::Forward)?;
+        }
+        Ok(x)
+    }
+}
+
+impl Layer {
+    fn weights(&self) -> [&Weight; 9] {
+        [
+            &self.attention_norm,
+            &self.query,
+            &self.key,
+            &self.value,
+            &self.output,
+            &self.mlp_norm,
+            &self.gate,
+            &self.up,
+            &self.down,
+        ]
+    }
+}
+
+fn unsupported(spec: &ModelSpec, what: &str) -> ModelError {
+    ModelError::input(format!("a model of type `{}` cannot run yet: {what} is not computed by this version", spec.family))
+}
+
+fn check_supported(spec: &ModelSpec) -> ModelResult<()> {
+    let lacking = [
+        (spec.norm_placement != NormPlacement::Pre, "norm after the block"),
+        (spec.query_key_norm != QueryKeyNorm::None, "query-key norm"),
+        (spec.attention_bias, "an attention bias"),
+        (spec.mlp_bias, "an MLP bias"),
+    ];
+    match lacking.iter().find(|(lacks, _)| *lacks) {
+        Some((_, what)) => Err(unsupported(spec, what)),
+        None => Ok(()),
+    }
+}
+
+impl Decoder {
+    /// Calls `visit` with every parameter's name, shape and values, in the order of [`parameters`]; for writing a
+    /// trained model.
+    ///
+    /// # Errors
+    /// `Internal` when the decoder was not loaded for training; whatever `visit` returns.
+    pub fn for_each_parameter(
+        &self,
+        visit: &mut dyn FnMut(&Parameter, &[f32]) -> ModelResult<()>,
+    ) -> ModelResult<()> {
+        for (parameter, weight) in parameters(&self.spec).iter().zip(self.weights()) {
+            ops::with_values(weight.variable()?.as_tensor(), |values| visit(parameter, values))??;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! Attention against keys and values kept from earlier passes.
+
+use candle_core::Tensor;
+
+use crate::ModelResult;
+use crate::decoder::Attend;
+use crate::kernels::InstructionSet;
+use crate::kernels::attention::{HeadLayout, KeyValues, Probe, Run, forward};
+use crate::ops::with_values;
+use crate::spec::AttentionSpan;
+
+/// Consecutive tokens of one sequence within a pass.
+pub struct CachedRun<'a> {
+    pub tokens: usize,
+    /// Position of the first of them.
+    pub position: usize,
+    /// The sequence's keys and values, a store per layer; this pass appends to them.
+    pub key_values: &'a mut [KeyValues],
+    /// Per head of the model: whether it is masked.
+    pub masked: Option<&'a [bool]>,
+    pub probe: bool,
+}
+
+/// The runs of one pass, rows in order.
+pub struct CachedAttention<'a> {
+    pub layout: HeadLayout,
+    pub runs: Vec<CachedRun<'a>>,
+    /// Per run that asked: probes of all layers, filled as the layers are passed.
+    pub probes: Vec<Vec<Probe>>,
+}
+
+impl Attend for CachedAttention<'_> {
+    fn attend(&mut self, layer: usize, span: AttentionSpan, q: &Tensor, k: &Tensor, v: &Tensor) -> ModelResult<Tensor> {
+        let layout = self.layout;
+        let width = layout.key_value_heads * layout.head_dim;
+        with_values(k, |keys| {
+            with_values(v, |values| {
+                let mut row = 0;
+                for run in &mut self.runs {
+                    let part = row * width..(row + run.tokens) * width;
+                    run.key_values[layer].append(&keys[part.clone()], &values[part]);
+                    row += run.tokens;
+                }
+            })
+        })??;
+        let mut first_row = 0;
+        let runs: Vec<Run> = self
+            .runs
+            .iter()
+            .map(|run| {
+                let heads = layer * layout.query_heads..(layer + 1) * layout.query_heads;
+                let placed = Run {
+                    first_row,
+                    tokens: run.tokens,
+                    position: run.position,
+                    key_values: &run.key_values[layer],
+                    masked_heads: run.masked.map(|masked| &masked[heads]),
+                    probe: run.probe,
+                };
+                first_row += run.tokens;
+                placed
+            })
+            .collect();
+        let mut out = vec![0.0; q.elem_count()];
+        let found = with_values(q, |q| forward(InstructionSet::best(), layout, span, &runs, q, &mut out, None))?;
+        self.probes.resize_with(found.len(), Vec::new);
+        self.probes.iter_mut().zip(found).for_each(|(of_run, of_layer)| of_run.extend(of_layer));
+        Ok(Tensor::from_vec(out, q.shape(), q.device())?)
+    }
+}

@@ -1,0 +1,238 @@
+//! The backward pass: scores are computed again tile by tile, no [tokens, tokens] matrix is kept.
+
+use rayon::prelude::*;
+
+use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
+use crate::kernels::InstructionSet;
+use crate::kernels::elementwise::exp;
+use crate::kernels::matmul::{PANEL, TILE_ROWS, Tile};
+use crate::spec::AttentionSpan;
+
+/// (token, head) pairs handled together: four register tiles.
+const QUERY_TILE: usize = 4 * TILE_ROWS;
+
+/// Gradients with respect to queries ([tokens, query_heads, head_dim]), keys and values ([tokens,
+/// key_value_heads, head_dim]) of one sequence.
+pub struct Gradients {
+    pub queries: Vec<f32>,
+    pub keys: Vec<f32>,
+    pub values: Vec<f32>,
+}
+
+/// One sequence's forward results, all [tokens, heads, head_dim] but `log_sums` ([tokens, query_heads]).
+#[derive(Clone, Copy)]
+pub struct Sequence<'a> {
+    pub tokens: usize,
+    pub queries: &'a [f32],
+    pub keys: &'a [f32],
+    pub values: &'a [f32],
+    pub out: &'a [f32],
+    pub log_sums: &'a [f32],
+    pub grad_out: &'a [f32],
+    pub masked_heads: Option<&'a [bool]>,
+}
+
+/// Gradients of attention for each sequence. With P the probabilities, dV = Pᵀ·dO, dP = dO·Vᵀ,
+/// dS = P ∘ (dP − rowsum(dO ∘ O)) · scale, dQ = dS·K, dK = dSᵀ·Q; sums run over rows, then keys, ascending.
+pub fn backward(
+    set: InstructionSet,
+    layout: HeadLayout,
+    span: AttentionSpan,
+    sequences: &[Sequence],
+) -> Vec<Gradients> {
+    let HeadLayout { query_heads, key_value_heads, head_dim } = layout;
+    let tasks: Vec<(usize, usize)> =
+        (0..sequences.len()).flat_map(|sequence| (0..key_value_heads).map(move |head| (sequence, head))).collect();
+    let parts: Vec<HeadGradients> =
+        tasks.par_iter().map(|&(sequence, head)| head_gradients(set, layout, span, &sequences[sequence], head)).collect();
+    let mut parts = parts.into_iter();
+    sequences
+        .iter()
+        .map(|sequence| {
+            let tokens = sequence.tokens;
+            let mut gradients = Gradients {
+                queries: vec![0.0; tokens * query_heads * head_dim],
+                keys: vec![0.0; tokens * key_value_heads * head_dim],
+                values: vec![0.0; tokens * key_value_heads * head_dim],
+            };
+            for (head, part) in (0..key_value_heads).zip(&mut parts) {
+                part.scatter(layout, head, &mut gradients);
+            }
+            gradients
+        })
+        .collect()
+}
+
+/// What one key-value head contributes; rows padded to whole panels.
+struct HeadGradients {
+    padded: usize,
+    /// [tokens * group, padded], rows (token, head of the group).
+    queries: Vec<f32>,
+    /// [tokens, padded] each.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl HeadGradients {
+    fn scatter(&self, layout: HeadLayout, head: usize, gradients: &mut Gradients) {
+        let HeadLayout { query_heads, key_value_heads, head_dim } = layout;
+        let group = layout.group();
+        for (row, from) in self.queries.chunks_exact(self.padded).enumerate() {
+            let place = (row / group) * query_heads + head * group + row % group;
+            gradients.queries[place * head_dim..][..head_dim].copy_from_slice(&from[..head_dim]);
+        }
+        for (into, from) in [(&mut gradients.keys, &self.keys), (&mut gradients.values, &self.values)] {
+            let tokens = into.len() / (key_value_heads * head_dim);
+            for (token, from) in from.chunks_exact(self.padded).take(tokens).enumerate() {
+                into[(token * key_value_heads + head) * head_dim..][..head_dim].copy_from_slice(&from[..head_dim]);
+            }
+        }
+    }
+}
+
+/// Copies one head's rows ([tokens, heads, head_dim] -> [tokens, padded]).
+fn gather(source: &[f32], heads: usize, head: usize, head_dim: usize, padded: usize) -> Vec<f32> {
+    let rows = source.len() / (heads * head_dim);
+    let mut out = vec![0.0; rows.next_multiple_of(PANEL) * padded];
+    for (row, out) in out.chunks_exact_mut(padded).take(rows).enumerate() {
+        out[..head_dim].copy_from_slice(&source[(row * heads + head) * head_dim..][..head_dim]);
+    }
+    out
+}
+
+fn head_gradients(
+    set: InstructionSet,
+    layout: HeadLayout,
+    span: AttentionSpan,
+    sequence: &Sequence,
+    key_value_head: usize,
+) -> HeadGradients {
+    let HeadLayout { query_heads, key_value_heads, head_dim } = layout;
+    let (padded, group, tokens) = (layout.padded_dim(), layout.group(), sequence.tokens);
+    let one_head = HeadLayout { query_heads: 1, key_value_heads: 1, head_dim };
+    let keys = gather(sequence.keys, key_value_heads, key_value_head, head_dim, padded);
+    let values = gather(sequence.values, key_value_heads, key_value_head, head_dim, padded);
+    let tight = |rows: &[f32]| {
+        rows.chunks_exact(padded).take(tokens).flat_map(|row| row[..head_dim].to_vec()).collect::<Vec<f32>>()
+    };
+    // Keys and values, both transposed into panels: the second "key" store holds the values.
+    let mut key_panels = KeyValues::new(one_head, tokens);
+    key_panels.append(&tight(&keys), &tight(&values));
+    let mut value_panels = KeyValues::new(one_head, tokens);
+    value_panels.append(&tight(&values), &tight(&keys));
+
+    let mut found = HeadGradients {
+        padded,
+        queries: vec![0.0; tokens * group * padded],
+        keys: vec![0.0; tokens.next_multiple_of(PANEL) * padded],
+        values: vec![0.0; tokens.next_multiple_of(PANEL) * padded],
+    };
+    let rows: Vec<usize> = (0..tokens * group)
+        .filter(|row| !sequence.masked_heads.is_some_and(|masked| masked[key_value_head * group + row % group]))
+        .collect();
+    let mut q = vec![0.0; QUERY_TILE * padded];
+    let mut grad = vec![0.0; QUERY_TILE * padded];
+    let mut grad_q = vec![0.0; QUERY_TILE * padded];
+    let mut p = vec![0.0; QUERY_TILE * KEY_TILE];
+    let mut ds = vec![0.0; QUERY_TILE * KEY_TILE];
+    let scale = layout.scale();
+    for rows in rows.chunks(QUERY_TILE) {
+        let height = rows.len();
+        let mut corrections = [0.0f32; QUERY_TILE];
+        let mut log_sums = [0.0f32; QUERY_TILE];
+        for (i, &row) in rows.iter().enumerate() {
+            let place = (row / group) * query_heads + key_value_head * group + row % group;
+            q[i * padded..][..head_dim].copy_from_slice(&sequence.queries[place * head_dim..][..head_dim]);
+            let grad_row = &sequence.grad_out[place * head_dim..][..head_dim];
+            grad[i * padded..][..head_dim].copy_from_slice(grad_row);
+            let out_row = &sequence.out[place * head_dim..][..head_dim];
+            corrections[i] = grad_row.iter().zip(out_row).fold(0.0, |sum, (&g, &o)| g.mul_add(o, sum));
+            log_sums[i] = sequence.log_sums[place];
+        }
+        grad_q.fill(0.0);
+        let (first_position, last_position) = (rows[0] / group, rows[height - 1] / group);
+        for tile_start in (first_key(span, first_position) / KEY_TILE * KEY_TILE..=last_position).step_by(KEY_TILE) {
+            let width = (last_position + 1 - tile_start).min(KEY_TILE).next_multiple_of(PANEL);
+            let product = |a: &[f32], panels: &KeyValues, out: &mut [f32]| {
+                for panel in 0..width / PANEL {
+                    let b = panels.key_panel(tile_start / PANEL + panel, 0);
+                    for row in (0..height).step_by(TILE_ROWS) {
+                        let tile = Tile {
+                            a: a.as_ptr().wrapping_add(row * padded),
+                            a_row_stride: padded,
+                            a_depth_stride: 1,
+                            b: b.as_ptr(),
+                            b_stride: PANEL,
+                            depth: head_dim,
+                            out: out.as_mut_ptr().wrapping_add(row * KEY_TILE + panel * PANEL),
+                            out_stride: KEY_TILE,
+                            width: PANEL,
+                            accumulate: false,
+                        };
+                        // SAFETY: `a` is 48 x padded, the panel head_dim x 32, `out` 48 x 128.
+                        unsafe { tile.run(set, TILE_ROWS.min(height - row)) };
+                    }
+                }
+            };
+            product(&q, &key_panels, &mut p);
+            product(&grad, &value_panels, &mut ds);
+            for (i, &row) in rows.iter().enumerate() {
+                let position = row / group;
+                let visible = first_key(span, position)..position + 1;
+                let (p, ds) = (&mut p[i * KEY_TILE..][..width], &mut ds[i * KEY_TILE..][..width]);
+                for (key, (p, ds)) in p.iter_mut().zip(ds).enumerate() {
+                    if visible.contains(&(tile_start + key)) {
+                        *p = exp(*p * scale - log_sums[i]);
+                        *ds = *p * (*ds - corrections[i]) * scale;
+                    } else {
+                        (*p, *ds) = (0.0, 0.0);
+                    }
+                }
+            }
+            // dQ: sums over the keys of this tile.
+            for row in (0..height).step_by(TILE_ROWS) {
+                for column in (0..padded).step_by(PANEL) {
+                    let tile = Tile {
+                        a: ds.as_ptr().wrapping_add(row * KEY_TILE),
+                        a_row_stride: KEY_TILE,
+                        a_depth_stride: 1,
+                        b: keys.as_ptr().wrapping_add(tile_start * padded + column),
+                        b_stride: padded,
+                        depth: width,
+                        out: grad_q.as_mut_ptr().wrapping_add(row * padded + column),
+                        out_stride: padded,
+                        width: PANEL,
+                        accumulate: true,
+                    };
+                    // SAFETY: keys are padded to whole panels of rows, as `width` is.
+                    unsafe { tile.run(set, TILE_ROWS.min(height - row)) };
+                }
+            }
+            // dV and dK: sums over the queries of this block.
+            for (a, b, out) in [(&p, &grad, &mut found.values), (&ds, &q, &mut found.keys)] {
+                for key in (0..width).step_by(TILE_ROWS) {
+                    for column in (0..padded).step_by(PANEL) {
+                        let tile = Tile {
+                            a: a.as_ptr().wrapping_add(key),
+                            a_row_stride: 1,
+                            a_depth_stride: KEY_TILE,
+                            b: b.as_ptr().wrapping_add(column),
+                            b_stride: padded,
+                            depth: height,
+                            out: out.as_mut_ptr().wrapping_add((tile_start + key) * padded + column),
+                            out_stride: padded,
+                            width: PANEL,
+                            accumulate: true,
+                        };
+                        // SAFETY: outputs are padded to whole panels of rows, as `width` is.
+                        unsafe { tile.run(set, TILE_ROWS.min(width - key)) };
+                    }
+                }
+            }
+        }
+        for (i, &row) in rows.iter().enumerate() {
+            found.queries[row * padded..][..padded].copy_from_slice(&grad_q[i * padded..][..padded]);
+        }
+    }
+    found
+}

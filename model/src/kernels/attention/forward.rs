@@ -1,0 +1,249 @@
+//! The forward pass: runs of queries against the keys of their sequences.
+
+use rayon::prelude::*;
+
+use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
+use crate::kernels::InstructionSet;
+use crate::kernels::elementwise::{exp, exp_and_sum, maximum};
+use crate::kernels::matmul::{PANEL, TILE_ROWS, Tile};
+use crate::spec::AttentionSpan;
+
+/// Consecutive tokens of one sequence, whose keys and values are already stored.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Index of the first token among the rows of the batch.
+    pub first_row: usize,
+    pub tokens: usize,
+    /// Position of the first token in its sequence.
+    pub position: usize,
+    pub key_values: &'a KeyValues,
+    /// Per query head: whether its output is multiplied by 0. `None` masks nothing.
+    pub masked_heads: Option<&'a [bool]>,
+    /// Whether the arg-max keys of the last token are wanted.
+    pub probe: bool,
+}
+
+/// The strongest key of one head for one query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Probe {
+    /// Position of the key with the highest score; the lowest position on equal scores.
+    pub key: u32,
+    /// Attention probability of that key minus that of the second strongest (1 when there is one key only).
+    pub gap: f32,
+}
+
+/// Attention of all runs. `queries` and `out` are [rows, query_heads, head_dim]; `log_sums` ([rows, query_heads])
+/// receives the logarithm of each softmax denominator where the backward pass will need it. Returns the probes
+/// ([query_heads]) of each run that asked, in order.
+pub fn forward(
+    set: InstructionSet,
+    layout: HeadLayout,
+    span: AttentionSpan,
+    runs: &[Run],
+    queries: &[f32],
+    out: &mut [f32],
+    log_sums: Option<&mut [f32]>,
+) -> Vec<Vec<Probe>> {
+    let blocks: Vec<Block> = runs.iter().flat_map(|run| blocks_of(layout, run)).collect();
+    let shared = Shared { out: out.as_mut_ptr(), log_sums: log_sums.map(<[f32]>::as_mut_ptr) };
+    let probes: Vec<Vec<(usize, Probe)>> = blocks
+        .par_iter()
+        .map_init(Scratch::default, |scratch, block| {
+            // SAFETY: blocks name disjoint (row, head) pairs inside `out` and `log_sums`.
+            unsafe { attend(set, layout, span, block, queries, shared, scratch) }
+        })
+        .collect();
+    let mut collected: Vec<Vec<Probe>> = Vec::new();
+    let mut blocks = blocks.iter().zip(probes).peekable();
+    for run in runs.iter().filter(|run| run.probe) {
+        let mut of_run = vec![Probe { key: 0, gap: 0.0 }; layout.query_heads];
+        while let Some((block, _)) = blocks.peek() {
+            if block.run.first_row > run.first_row {
+                break;
+            }
+            if let Some((block, found)) = blocks.next()
+                && block.run.first_row == run.first_row
+            {
+                found.into_iter().for_each(|(head, probe)| of_run[head] = probe);
+            }
+        }
+        collected.push(of_run);
+    }
+    collected
+}
+
+/// Up to twelve (token, query head) pairs that share a key-value head.
+struct Block<'a> {
+    run: &'a Run<'a>,
+    key_value_head: usize,
+    pairs: Vec<(usize, usize)>,
+}
+
+fn blocks_of<'a>(layout: HeadLayout, run: &'a Run<'a>) -> impl Iterator<Item = Block<'a>> {
+    (0..layout.key_value_heads).flat_map(move |key_value_head| {
+        let heads = key_value_head * layout.group()..(key_value_head + 1) * layout.group();
+        let pairs: Vec<(usize, usize)> =
+            (0..run.tokens).flat_map(|token| heads.clone().map(move |head| (token, head))).collect();
+        pairs.chunks(TILE_ROWS).map(|pairs| Block { run, key_value_head, pairs: pairs.to_vec() }).collect::<Vec<_>>()
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Shared {
+    out: *mut f32,
+    log_sums: Option<*mut f32>,
+}
+
+// SAFETY: tasks write disjoint elements, and the borrows outlive them.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+#[derive(Default)]
+struct Scratch {
+    queries: Vec<f32>,
+    scores: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+/// Running state of one row's softmax.
+#[derive(Clone, Copy)]
+struct Row {
+    maximum: f32,
+    sum: f32,
+    best: (f32, usize),
+    second: f32,
+}
+
+/// # Safety
+/// The block's (row, head) pairs must lie inside `shared` and belong to no other task.
+unsafe fn attend(
+    set: InstructionSet,
+    layout: HeadLayout,
+    span: AttentionSpan,
+    block: &Block,
+    queries: &[f32],
+    shared: Shared,
+    scratch: &mut Scratch,
+) -> Vec<(usize, Probe)> {
+    let HeadLayout { query_heads, head_dim, .. } = layout;
+    let (run, padded) = (block.run, layout.padded_dim());
+    let masked = |head: usize| run.masked_heads.is_some_and(|masked| masked[head]);
+    let place = |token: usize, head: usize| (run.first_row + token) * query_heads + head;
+    let height = block.pairs.len();
+    // A block of masked heads alone costs nothing, unless their attention is being watched.
+    if !run.probe && block.pairs.iter().all(|&(_, head)| masked(head)) {
+        for &(token, head) in &block.pairs {
+            // SAFETY: see above.
+            unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) }.fill(0.0);
+        }
+        return Vec::new();
+    }
+    scratch.queries.resize(TILE_ROWS * head_dim, 0.0);
+    scratch.scores.resize(TILE_ROWS * KEY_TILE, 0.0);
+    scratch.sums.clear();
+    scratch.sums.resize(TILE_ROWS * padded, 0.0);
+    for (row, &(token, head)) in block.pairs.iter().enumerate() {
+        scratch.queries[row * head_dim..][..head_dim].copy_from_slice(&queries[place(token, head) * head_dim..][..head_dim]);
+    }
+    let start = Row { maximum: f32::NEG_INFINITY, sum: 0.0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY };
+    let mut rows = [start; TILE_ROWS];
+    let position = |row: usize| run.position + block.pairs[row].0;
+    let last_position = position(height - 1);
+    let scale = layout.scale();
+    for tile_start in (first_key(span, position(0)) / KEY_TILE * KEY_TILE..=last_position).step_by(KEY_TILE) {
+        let width = (last_position + 1 - tile_start).min(KEY_TILE).next_multiple_of(PANEL);
+        for panel in 0..width / PANEL {
+            let keys = run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head);
+            let tile = Tile {
+                a: scratch.queries.as_ptr(),
+                a_row_stride: head_dim,
+                a_depth_stride: 1,
+                b: keys.as_ptr(),
+                b_stride: PANEL,
+                depth: head_dim,
+                out: scratch.scores.as_mut_ptr().wrapping_add(panel * PANEL),
+                out_stride: KEY_TILE,
+                width: PANEL,
+                accumulate: false,
+            };
+            // SAFETY: queries hold 12 x head_dim, the panel head_dim x 32, the scores 12 x 128 values.
+            unsafe { tile.run(set, height) };
+        }
+        for (row, state) in rows.iter_mut().enumerate().take(height) {
+            let scores = &mut scratch.scores[row * KEY_TILE..][..width];
+            scores.iter_mut().for_each(|score| *score *= scale);
+            let (first, last) = (first_key(span, position(row)), position(row));
+            if first > tile_start {
+                scores[..(first - tile_start).min(width)].fill(f32::NEG_INFINITY);
+            }
+            scores[(last + 1).saturating_sub(tile_start).min(width)..].fill(f32::NEG_INFINITY);
+            if run.probe && block.pairs[row].0 + 1 == run.tokens {
+                for (key, &score) in scores.iter().enumerate() {
+                    if score > state.best.0 {
+                        state.second = state.best.0;
+                        state.best = (score, tile_start + key);
+                    } else if score > state.second {
+                        state.second = score;
+                    }
+                }
+            }
+            let largest = maximum(set, scores);
+            let new_maximum = if largest > state.maximum { largest } else { state.maximum };
+            if new_maximum == f32::NEG_INFINITY {
+                // Nothing visible yet (a window that starts in a later tile).
+                scores.fill(0.0);
+                continue;
+            }
+            let shrink = exp(state.maximum - new_maximum);
+            state.sum = state.sum * shrink + exp_and_sum(set, scores, new_maximum);
+            if state.maximum != new_maximum {
+                scratch.sums[row * padded..][..padded].iter_mut().for_each(|sum| *sum *= shrink);
+                state.maximum = new_maximum;
+            }
+        }
+        for panel in 0..width / PANEL {
+            let values = run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head);
+            for column in (0..padded).step_by(PANEL) {
+                let tile = Tile {
+                    a: scratch.scores.as_ptr().wrapping_add(panel * PANEL),
+                    a_row_stride: KEY_TILE,
+                    a_depth_stride: 1,
+                    b: values.as_ptr().wrapping_add(column),
+                    b_stride: padded,
+                    depth: PANEL,
+                    out: scratch.sums.as_mut_ptr().wrapping_add(column),
+                    out_stride: padded,
+                    width: PANEL,
+                    accumulate: true,
+                };
+                // SAFETY: scores hold 12 x 128, the panel 32 x padded, the sums 12 x padded values.
+                unsafe { tile.run(set, height) };
+            }
+        }
+    }
+    let mut probes = Vec::new();
+    for (row, &(token, head)) in block.pairs.iter().enumerate() {
+        let state = &rows[row];
+        // SAFETY: this pair is this task's alone.
+        let out = unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) };
+        if masked(head) {
+            out.fill(0.0);
+        } else {
+            let sums = &scratch.sums[row * padded..][..head_dim];
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum / state.sum);
+        }
+        if let Some(log_sums) = shared.log_sums {
+            // The logarithm is `libm`'s in f64, rounded once.
+            let log_sum = f64::from(state.maximum) + libm::log(f64::from(state.sum));
+            // SAFETY: as above.
+            unsafe { *log_sums.add(place(token, head)) = log_sum as f32 };
+        }
+        if run.probe && token + 1 == run.tokens {
+            let probability = |score: f32| exp(score - state.maximum) / state.sum;
+            let gap = probability(state.best.0) - probability(state.second);
+            probes.push((head, Probe { key: state.best.1 as u32, gap }));
+        }
+    }
+    probes
+}

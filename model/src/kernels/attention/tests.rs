@@ -1,0 +1,178 @@
+//! Attention against its definition in f64, its gradients against finite differences, its bits against itself.
+
+use super::*;
+use crate::kernels::InstructionSet;
+
+const LAYOUT: HeadLayout = HeadLayout { query_heads: 6, key_value_heads: 2, head_dim: 20 };
+
+fn values(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|i| (((i * 7_919 + seed * 104_729) % 1_999) as f32 / 700.0 - 1.4).sin()).collect()
+}
+
+struct Case {
+    tokens: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+fn case(tokens: usize) -> Case {
+    let HeadLayout { query_heads, key_value_heads, head_dim } = LAYOUT;
+    Case {
+        tokens,
+        q: values(tokens * query_heads * head_dim, 1),
+        k: values(tokens * key_value_heads * head_dim, 2),
+        v: values(tokens * key_value_heads * head_dim, 3),
+    }
+}
+
+/// The definition, in f64.
+fn definition(q: &[f64], k: &[f64], v: &[f64], tokens: usize, span: AttentionSpan, masked: &[bool]) -> Vec<f64> {
+    let HeadLayout { query_heads, key_value_heads, head_dim } = LAYOUT;
+    let mut out = vec![0.0; q.len()];
+    for token in 0..tokens {
+        for head in (0..query_heads).filter(|&head| !masked[head]) {
+            let kv = head / LAYOUT.group();
+            let q = &q[(token * query_heads + head) * head_dim..][..head_dim];
+            let scores: Vec<f64> = (first_key(span, token)..=token)
+                .map(|key| {
+                    let k = &k[(key * key_value_heads + kv) * head_dim..][..head_dim];
+                    (q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / (head_dim as f64).sqrt()).exp()
+                })
+                .collect();
+            let sum: f64 = scores.iter().sum();
+            for (key, score) in (first_key(span, token)..).zip(&scores) {
+                for d in 0..head_dim {
+                    out[(token * query_heads + head) * head_dim + d] +=
+                        score / sum * v[(key * key_value_heads + kv) * head_dim + d];
+                }
+            }
+        }
+    }
+    out
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+fn run_whole(set: InstructionSet, case: &Case, span: AttentionSpan, masked: &[bool]) -> (Vec<f32>, Vec<f32>) {
+    let mut key_values = KeyValues::new(LAYOUT, case.tokens);
+    key_values.append(&case.k, &case.v);
+    let run = Run {
+        first_row: 0,
+        tokens: case.tokens,
+        position: 0,
+        key_values: &key_values,
+        masked_heads: Some(masked),
+        probe: false,
+    };
+    let mut out = vec![0.0; case.q.len()];
+    let mut log_sums = vec![0.0; case.tokens * LAYOUT.query_heads];
+    forward(set, LAYOUT, span, &[run], &case.q, &mut out, Some(&mut log_sums));
+    (out, log_sums)
+}
+
+#[test]
+fn matches_the_definition_in_f64() {
+    let masked = [false, true, false, false, false, true];
+    for (tokens, span) in [(1, AttentionSpan::Full), (300, AttentionSpan::Full), (290, AttentionSpan::Window(37))] {
+        let case = case(tokens);
+        let (out, _) = run_whole(InstructionSet::best(), &case, span, &masked);
+        let expected = definition(&wide(&case.q), &wide(&case.k), &wide(&case.v), tokens, span, &masked);
+        for (found, expected) in out.iter().zip(&expected) {
+            // f32 softmax over at most 300 keys of values below 1.
+            assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn chunks_and_instruction_sets_change_no_bit() {
+    let case = case(301);
+    let width = LAYOUT.query_heads * LAYOUT.head_dim;
+    let kv_width = LAYOUT.key_value_heads * LAYOUT.head_dim;
+    let none = [false; 6];
+    for span in [AttentionSpan::Full, AttentionSpan::Window(150)] {
+        let (expected, _) = run_whole(InstructionSet::Portable, &case, span, &none);
+        for set in InstructionSet::available() {
+            for chunk in [1, 7, 128, 301] {
+                let mut key_values = KeyValues::new(LAYOUT, 0);
+                let mut out = Vec::new();
+                for start in (0..case.tokens).step_by(chunk) {
+                    let end = (start + chunk).min(case.tokens);
+                    key_values.append(&case.k[start * kv_width..end * kv_width], &case.v[start * kv_width..end * kv_width]);
+                    let run = Run {
+                        first_row: 0,
+                        tokens: end - start,
+                        position: start,
+                        key_values: &key_values,
+                        masked_heads: None,
+                        probe: true,
+                    };
+                    let mut part = vec![0.0; (end - start) * width];
+                    let probes = forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
+                    assert_eq!(probes.len(), 1);
+                    out.extend(part);
+                }
+                assert!(out.iter().map(|x| x.to_bits()).eq(expected.iter().map(|x| x.to_bits())), "{set:?} {chunk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_probe_names_the_strongest_key() {
+    let mut case = case(200);
+    let HeadLayout { query_heads, key_value_heads, head_dim } = LAYOUT;
+    // Key 150 of head group 1 points where the last query of head 4 points.
+    let q = case.q[(199 * query_heads + 4) * head_dim..][..head_dim].to_vec();
+    case.k[(150 * key_value_heads + 1) * head_dim..][..head_dim]
+        .iter_mut()
+        .zip(&q)
+        .for_each(|(key, query)| *key = query * 5.0);
+    let mut key_values = KeyValues::new(LAYOUT, 200);
+    key_values.append(&case.k, &case.v);
+    let base = Run { first_row: 0, tokens: 200, position: 0, key_values: &key_values, masked_heads: None, probe: true };
+    let mut out = vec![0.0; case.q.len()];
+    let probes = forward(InstructionSet::best(), LAYOUT, AttentionSpan::Full, &[base], &case.q, &mut out, None);
+    assert_eq!(probes[0][4].key, 150);
+    assert!(probes[0][4].gap > 0.5 && probes[0][0].key < 200);
+}
+
+#[test]
+fn gradients_match_finite_differences_in_f64() {
+    let tokens = 45;
+    let masked = [false, false, true, false, false, false];
+    let case = case(tokens);
+    for span in [AttentionSpan::Full, AttentionSpan::Window(9)] {
+        let (out, log_sums) = run_whole(InstructionSet::best(), &case, span, &masked);
+        let grad_out = values(out.len(), 9);
+        let sequence = Sequence {
+            tokens,
+            queries: &case.q,
+            keys: &case.k,
+            values: &case.v,
+            out: &out,
+            log_sums: &log_sums,
+            grad_out: &grad_out,
+            masked_heads: Some(&masked),
+        };
+        let found = backward(InstructionSet::best(), LAYOUT, span, &[sequence]).remove(0);
+        let inputs = [wide(&case.q), wide(&case.k), wide(&case.v)];
+        let grad = wide(&grad_out);
+        for (which, found) in [&found.queries, &found.keys, &found.values].into_iter().enumerate() {
+            for i in (0..found.len()).step_by(61) {
+                let loss = |step: f64| {
+                    let mut inputs = inputs.clone();
+                    inputs[which][i] += step;
+                    let out = definition(&inputs[0], &inputs[1], &inputs[2], tokens, span, &masked);
+                    out.iter().zip(&grad).map(|(out, grad)| out * grad).sum::<f64>()
+                };
+                let expected = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+                // f32 sums over 45 keys and 3 heads; the differences themselves are good to 1e-9.
+                assert!((expected - f64::from(found[i])).abs() < 2e-5, "{which} {i}: {expected} {}", found[i]);
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Normalisation, rotation, gated activation, and the seed of a backward pass.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::{output, values, with_values};
+use crate::kernels::InstructionSet;
+use crate::kernels::rotary::Angles;
+use crate::kernels::{elementwise, normalise};
+
+/// RMS normalisation of each row of `x` ([rows, width]) with `weight` ([width]).
+pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
+    x.apply_op2(weight, RmsNorm { epsilon })
+}
+
+struct RmsNorm {
+    epsilon: f32,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout, w: &CpuStorage, w_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, x_layout)?;
+        let mut out = vec![0.0; x.len()];
+        normalise::rms_norm(InstructionSet::best(), x, values(w, w_layout)?, self.epsilon, &mut out);
+        output(out, x_layout.shape().clone())
+    }
+
+    fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let mut grad_x = vec![0.0; x.elem_count()];
+        let mut grad_weight = vec![0.0; weight.elem_count()];
+        with_values(x, |x| {
+            with_values(weight, |weight| {
+                with_values(&grad, |grad| {
+                    let set = InstructionSet::best();
+                    normalise::rms_norm_backward(set, x, weight, self.epsilon, grad, &mut grad_x, &mut grad_weight);
+                })
+            })
+        })???;
+        Ok((
+            Some(Tensor::from_vec(grad_x, x.shape(), x.device())?),
+            Some(Tensor::from_vec(grad_weight, weight.shape(), x.device())?),
+        ))
+    }
+}
+
+/// Rotates the heads of `x` ([rows, heads * head_dim]) by the angles of their positions.
+pub fn rotate(x: &Tensor, heads: usize, angles: &Arc<Angles>) -> Result<Tensor> {
+    x.apply_op1_arc(Arc::new(Box::new(Rotate { heads, angles: angles.clone() })))
+}
+
+struct Rotate {
+    heads: usize,
+    angles: Arc<Angles>,
+}
+
+impl CustomOp1 for Rotate {
+    fn name(&self) -> &'static str {
+        "rotate"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = values(x, layout)?.to_vec();
+        self.angles.rotate(&mut out, self.heads, false);
+        output(out, layout.shape().clone())
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let mut back = with_values(&grad.contiguous()?, <[f32]>::to_vec)?;
+        self.angles.rotate(&mut back, self.heads, true);
+        Ok(Some(Tensor::from_vec(back, x.shape(), x.device())?))
+    }
+}
+
+/// `silu(gate) * up`.
+pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.apply_op2(up, Swiglu)
+}
+
+struct Swiglu;
+
+impl CustomOp2 for Swiglu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(&self, gate: &CpuStorage, gate_layout: &Layout, up: &CpuStorage, up_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let gate = values(gate, gate_layout)?;
+        let mut out = vec![0.0; gate.len()];
+        elementwise::swiglu(InstructionSet::best(), gate, values(up, up_layout)?, &mut out);
+        output(out, gate_layout.shape().clone())
+    }
+
+    fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let mut grad_gate = vec![0.0; gate.elem_count()];
+        let mut grad_up = vec![0.0; up.elem_count()];
+        with_values(gate, |gate| {
+            with_values(up, |up| {
+                with_values(&grad, |grad| {
+                    let set = InstructionSet::best();
+                    elementwise::swiglu_backward(set, gate, up, grad, &mut grad_gate, &mut grad_up);
+                })
+            })
+        })???;
+        Ok((
+            Some(Tensor::from_vec(grad_gate, gate.shape(), gate.device())?),
+            Some(Tensor::from_vec(grad_up, up.shape(), up.device())?),
+        ))
+    }
+}
+
+/// A scalar whose gradient with respect to `y` is `gradient`: where a backward pass through part of a model starts.
+pub fn seed_gradient(y: &Tensor, gradient: Tensor) -> Result<Tensor> {
+    if y.shape() != gradient.shape() {
+        candle_core::bail!("a gradient of {:?} cannot seed {:?}", gradient.shape(), y.shape());
+    }
+    y.apply_op1_arc(Arc::new(Box::new(Seed(gradient))))
+}
+
+struct Seed(Tensor);
+
+impl CustomOp1 for Seed {
+    fn name(&self) -> &'static str {
+        "seed-gradient"
+    }
+
+    fn cpu_fwd(&self, _y: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        output(vec![0.0], ())
+    }
+
+    fn bwd(&self, _y: &Tensor, _scalar: &Tensor, _one: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}
