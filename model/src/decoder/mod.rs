@@ -2,7 +2,6 @@
 
 mod head;
 mod packed;
-mod parameters;
 mod weight;
 
 use std::sync::Arc;
@@ -12,14 +11,13 @@ use candle_core::{Device, Tensor};
 pub use head::{row_logprob, target_logprobs};
 pub(crate) use head::head_gradients;
 pub use packed::PackedAttention;
-pub use parameters::{Parameter, parameters};
 pub(crate) use weight::Weight;
 
 use crate::checkpoint::Checkpoint;
 use crate::kernels::attention::HeadLayout;
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
-use crate::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm};
+use crate::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm, TensorShape};
 use crate::{ModelError, ModelResult};
 
 /// What the weights are loaded for.
@@ -80,7 +78,7 @@ impl Decoder {
         Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
-    /// Builds a decoder from tensors given by name and shape, row-major f32, in the order of [`parameters`].
+    /// Builds a decoder from tensors given by name and shape, row-major f32, in the order of [`ModelSpec::tensors`].
     ///
     /// # Errors
     /// Whatever `tensor` returns; `Input` for an architecture this decoder does not compute.
@@ -93,9 +91,9 @@ impl Decoder {
         let rotary = spec.rotary.iter().map(|rotary| RotaryTable::new(rotary, spec.head_dim));
         let rotary = rotary.collect::<Option<Vec<_>>>().ok_or_else(|| unsupported(&spec, "its rotary scaling"))?;
         let mut weights = Vec::new();
-        for parameter in parameters(&spec) {
-            let values = tensor(&parameter.name, &parameter.shape)?;
-            weights.push(Weight::new(&parameter, values, purpose)?);
+        for shape in spec.tensors() {
+            let values = tensor(&shape.name, &shape.shape)?;
+            weights.push(Weight::new(&shape, values, purpose)?);
         }
         let mut weights = weights.into_iter();
         let mut next = || weights.next().ok_or_else(|| ModelError::internal("the parameter list is too short"));
@@ -104,11 +102,11 @@ impl Decoder {
         for _ in &spec.layers {
             layers.push(Layer {
                 attention_norm: next()?,
+                mlp_norm: next()?,
                 query: next()?,
                 key: next()?,
                 value: next()?,
                 output: next()?,
-                mlp_norm: next()?,
                 gate: next()?,
                 up: next()?,
                 down: next()?,
@@ -132,7 +130,7 @@ impl Decoder {
         }
     }
 
-    /// The weights in the order of [`parameters`].
+    /// The weights in the order of [`ModelSpec::tensors`].
     pub(crate) fn weights(&self) -> Vec<&Weight> {
         let mut weights = vec![&self.embedding];
         for layer in &self.layers {
@@ -143,7 +141,7 @@ impl Decoder {
         weights
     }
 
-    /// The weights of one block, in the order of [`parameters`].
+    /// The weights of one block, in the order of [`ModelSpec::tensors`].
     pub(crate) fn layer_weights(&self, layer: usize) -> [&Weight; 9] {
         self.layers[layer].weights()
     }
@@ -221,11 +219,11 @@ impl Layer {
     fn weights(&self) -> [&Weight; 9] {
         [
             &self.attention_norm,
+            &self.mlp_norm,
             &self.query,
             &self.key,
             &self.value,
             &self.output,
-            &self.mlp_norm,
             &self.gate,
             &self.up,
             &self.down,
@@ -251,17 +249,17 @@ fn check_supported(spec: &ModelSpec) -> ModelResult<()> {
 }
 
 impl Decoder {
-    /// Calls `visit` with every parameter's name, shape and values, in the order of [`parameters`]; for writing a
+    /// Calls `visit` with every parameter's name, shape and values, in the order of [`ModelSpec::tensors`]; for writing a
     /// trained model.
     ///
     /// # Errors
     /// `Internal` when the decoder was not loaded for training; whatever `visit` returns.
     pub fn for_each_parameter(
         &self,
-        visit: &mut dyn FnMut(&Parameter, &[f32]) -> ModelResult<()>,
+        visit: &mut dyn FnMut(&TensorShape, &[f32]) -> ModelResult<()>,
     ) -> ModelResult<()> {
-        for (parameter, weight) in parameters(&self.spec).iter().zip(self.weights()) {
-            ops::with_values(weight.variable()?.as_tensor(), |values| visit(parameter, values))??;
+        for (shape, weight) in self.spec.tensors().iter().zip(self.weights()) {
+            ops::with_values(weight.variable()?.as_tensor(), |values| visit(shape, values))??;
         }
         Ok(())
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 
-use super::{Parameter, Pass, Purpose};
+use super::{Pass, Purpose};
 use crate::kernels::matmul::{Operand, PackedMatrix};
 use crate::ops;
+use crate::spec::TensorShape;
 use crate::{ModelError, ModelResult};
 
 /// A parameter of the decoder.
@@ -20,11 +21,11 @@ pub(crate) enum Weight {
 }
 
 impl Weight {
-    pub fn new(parameter: &Parameter, values: Vec<f32>, purpose: Purpose) -> ModelResult<Self> {
-        if values.len() != parameter.shape.iter().product::<usize>() {
-            return Err(ModelError::internal(format!("{} came with {} values", parameter.name, values.len())));
+    pub fn new(tensor: &TensorShape, values: Vec<f32>, purpose: Purpose) -> ModelResult<Self> {
+        if values.len() != tensor.shape.iter().product::<usize>() {
+            return Err(ModelError::internal(format!("{} came with {} values", tensor.name, values.len())));
         }
-        Ok(match (purpose, parameter.shape.as_slice()) {
+        Ok(match (purpose, tensor.shape.as_slice()) {
             (Purpose::Inference, &[outputs, inputs]) => {
                 Self::Packed(Arc::new(PackedMatrix::from_weight(&values, outputs, inputs)))
             }

@@ -122,6 +122,7 @@ impl InplaceOp1 for InPlace<'_> {
         if layout.contiguous_offsets() != Some((0, weights.len())) || weights.len() != self.gradient.len() {
             candle_core::bail!("weights and gradients differ in layout");
         }
+        let update = self.update;
         let mut moments = self.moments.borrow_mut();
         let (first, second) = &mut **moments;
         weights
@@ -129,7 +130,7 @@ impl InplaceOp1 for InPlace<'_> {
             .zip(self.gradient.par_chunks(CHUNK))
             .zip(first.par_chunks_mut(CHUNK))
             .zip(second.par_chunks_mut(CHUNK))
-            .for_each(|(((weights, gradient), first), second)| self.update.apply(weights, gradient, first, second));
+            .for_each(|(((weights, gradient), first), second)| update.apply(weights, gradient, first, second));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor, Var};
 
 use super::{Evaluation, Objective, TrainingSequence};
-use crate::decoder::{Decoder, PackedAttention, Pass, Weight, head_gradients, parameters, target_logprobs};
+use crate::decoder::{Decoder, PackedAttention, Pass, Weight, head_gradients, target_logprobs};
 use crate::ops::{seed_gradient, with_values};
 use crate::{ModelError, ModelResult};
 
@@ -18,9 +18,9 @@ pub struct Gradients {
 impl Gradients {
     /// Gradients of zero.
     pub fn new(decoder: &Decoder) -> Self {
-        let list = parameters(decoder.spec());
-        let values = list.iter().map(|parameter| vec![0.0; parameter.shape.iter().product()]).collect();
-        Self { names: list.into_iter().map(|parameter| parameter.name).collect(), values }
+        let tensors = decoder.spec().tensors();
+        let values = tensors.iter().map(|tensor| vec![0.0; tensor.values()]).collect();
+        Self { names: tensors.into_iter().map(|tensor| tensor.name).collect(), values }
     }
 
     /// Back to zero, keeping the memory.
