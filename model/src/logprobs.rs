@@ -29,7 +29,9 @@ pub fn token_logprobs(
         }
         if ids.len() > spec.context_length {
             let (length, limit) = (ids.len(), spec.context_length);
-            return Err(ModelError::input(format!("sequence {index} has {length} tokens; the model's context is {limit}")));
+            return Err(ModelError::input(format!(
+                "sequence {index} has {length} tokens; the model's context is {limit}"
+            )));
         }
     }
     let masked = mask.map(|mask| mask.flags(spec)).transpose()?;

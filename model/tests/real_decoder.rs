@@ -1,5 +1,4 @@
-//! The decoder on SmolLM2-135M-Instruct: bits that do not depend on batching, chunks or threads, and the DPO
-//! reference values of plain PyTorch.
+//! The decoder on SmolLM2-135M-Instruct: bits that do not depend on batching, chunks or threads.
 //!
 //! Needs the GGUF file (`scripts/fetch-smollm2`; `RETMASK_SMOLLM2` names another place).
 
@@ -7,7 +6,7 @@ use std::path::PathBuf;
 
 use retmask_model::ModelResult;
 use retmask_model::checkpoint::Checkpoint;
-use retmask_model::decoder::{Decoder, Purpose};
+use retmask_model::decoder::Decoder;
 use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::random::Stream;
@@ -47,7 +46,11 @@ fn requests(count: usize, prompt_tokens: usize, new_tokens: usize) -> Vec<Reques
                 mask: (index % 2 == 1).then_some(0),
                 max_new_tokens: new_tokens,
                 stop_tokens: Vec::new(),
-                sampling: Sampling::Random { temperature: 0.6, top_p: 0.9, stream: Stream::derive(9, &[&[index as u8]]) },
+                sampling: Sampling::Random {
+                    temperature: 0.6,
+                    top_p: 0.9,
+                    stream: Stream::derive(9, &[&[index as u8]]),
+                },
                 probe: true,
                 logit_gaps: true,
             }
@@ -70,10 +73,11 @@ fn run(decoder: &Decoder, requests: &[Request], limits: &Limits) -> Vec<(Vec<u32
 #[ignore = "needs SmolLM2; scripts/test runs it"]
 fn a_row_has_the_same_bits_in_every_batch_chunk_and_thread_count() {
     let checkpoint = Checkpoint::open(&smollm2()).expect("the model opens");
-    let decoder = Decoder::load(&checkpoint, Purpose::Inference).expect("the model loads");
+    let decoder = Decoder::load(&checkpoint).expect("the model loads");
     let requests = requests(32, 40, 6);
     let limits = |rows_per_pass, slots| Limits { rows_per_pass, slots, ..Limits::default() };
-    let alone: Vec<_> = requests.iter().flat_map(|request| run(&decoder, std::slice::from_ref(request), &limits(512, 1))).collect();
+    let alone: Vec<_> =
+        requests.iter().flat_map(|request| run(&decoder, std::slice::from_ref(request), &limits(512, 1))).collect();
     for (rows, slots) in [(512, 2), (512, 7), (512, 32), (17, 7), (1, 2)] {
         let some = if rows == 1 { 4 } else { requests.len() };
         assert!(run(&decoder, &requests[..some], &limits(rows, slots)) == alone[..some], "{rows} rows, {slots} slots");

@@ -6,8 +6,11 @@
 pub mod artifact;
 pub mod build_mask;
 pub mod contract;
+pub mod dpo;
 pub mod instructions;
 pub mod metrics;
+pub mod preference;
+pub mod reference_logprobs;
 pub mod registry;
 pub mod sample_pairs;
 pub mod score_heads;

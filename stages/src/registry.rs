@@ -28,4 +28,6 @@ kinds! {
     crate::score_heads::ScoreHeads,
     crate::build_mask::BuildMask,
     crate::sample_pairs::SamplePairs,
+    crate::reference_logprobs::ReferenceLogprobs,
+    crate::dpo::Dpo,
 }

@@ -55,7 +55,10 @@ pub fn target_logprobs(decoder: &Decoder, normed: &Tensor, targets: &[u32]) -> M
             let logits = &mut logits[..targets.len() * vocabulary];
             decoder.project(rows, logits)?;
             found.par_extend(
-                logits.par_chunks_exact(vocabulary).zip(targets).map(|(row, &target)| row_logprob(row, target as usize)),
+                logits
+                    .par_chunks_exact(vocabulary)
+                    .zip(targets)
+                    .map(|(row, &target)| row_logprob(row, target as usize)),
             );
         }
         Ok(())

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-pub use head::{row_logprob, target_logprobs};
 pub(crate) use head::head_gradients;
+pub use head::{row_logprob, target_logprobs};
 pub use packed::PackedAttention;
 pub(crate) use weight::Weight;
 
@@ -17,7 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::kernels::attention::HeadLayout;
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
-use crate::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm, TensorShape};
+use crate::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm};
 use crate::{ModelError, ModelResult};
 
 /// What the weights are loaded for.
@@ -70,12 +70,20 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Loads all weights of a checkpoint.
+    /// Loads all weights of a checkpoint, packed for the forward pass.
     ///
     /// # Errors
     /// `Input` when a tensor is missing, misshapen or not finite, or the architecture is not computed here.
-    pub fn load(checkpoint: &Checkpoint, purpose: Purpose) -> ModelResult<Self> {
-        Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
+    pub fn load(checkpoint: &Checkpoint) -> ModelResult<Self> {
+        Self::build(checkpoint.spec().clone(), Purpose::Inference, &mut |name, shape| checkpoint.tensor(name, shape))
+    }
+
+    /// Loads all weights of a checkpoint as variables that gradients reach.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub fn load_for_training(checkpoint: &Checkpoint) -> ModelResult<Self> {
+        Self::build(checkpoint.spec().clone(), Purpose::Training, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
     /// Builds a decoder from tensors given by name and shape, row-major f32, in the order of [`ModelSpec::tensors`].
@@ -232,7 +240,10 @@ impl Layer {
 }
 
 fn unsupported(spec: &ModelSpec, what: &str) -> ModelError {
-    ModelError::input(format!("a model of type `{}` cannot run yet: {what} is not computed by this version", spec.family))
+    ModelError::input(format!(
+        "a model of type `{}` cannot run yet: {what} is not computed by this version",
+        spec.family
+    ))
 }
 
 fn check_supported(spec: &ModelSpec) -> ModelResult<()> {
@@ -249,18 +260,14 @@ fn check_supported(spec: &ModelSpec) -> ModelResult<()> {
 }
 
 impl Decoder {
-    /// Calls `visit` with every parameter's name, shape and values, in the order of [`ModelSpec::tensors`]; for writing a
-    /// trained model.
+    /// The current values of one parameter, row-major; for writing a trained model.
     ///
     /// # Errors
-    /// `Internal` when the decoder was not loaded for training; whatever `visit` returns.
-    pub fn for_each_parameter(
-        &self,
-        visit: &mut dyn FnMut(&TensorShape, &[f32]) -> ModelResult<()>,
-    ) -> ModelResult<()> {
-        for (shape, weight) in self.spec.tensors().iter().zip(self.weights()) {
-            ops::with_values(weight.variable()?.as_tensor(), |values| visit(shape, values))??;
-        }
-        Ok(())
+    /// `Internal` when the decoder was not loaded for training or has no such parameter.
+    pub fn values(&self, name: &str) -> ModelResult<Vec<f32>> {
+        let tensors = self.spec.tensors();
+        let place = tensors.iter().position(|tensor| tensor.name == name);
+        let place = place.ok_or_else(|| ModelError::internal(format!("the decoder has no parameter `{name}`")))?;
+        Ok(ops::with_values(self.weights()[place].variable()?.as_tensor(), <[f32]>::to_vec)?)
     }
 }

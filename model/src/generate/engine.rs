@@ -167,7 +167,8 @@ impl<'a> Slot<'a> {
 
 /// One pass over the weights: every decoding slot's next token, and prompt chunks in the rows that are left.
 fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<usize> {
-    let decoding = slots.iter().filter(|slot| slot.stop.is_none() && slot.position() >= slot.request.prompt.len()).count();
+    let decoding =
+        slots.iter().filter(|slot| slot.stop.is_none() && slot.position() >= slot.request.prompt.len()).count();
     let mut left = rows.saturating_sub(decoding).max(1);
     let (mut tokens, mut positions, mut runs) = (Vec::new(), Vec::new(), Vec::new());
     // Per slot that wants logits: its index, the row that gives them, and whether it is probed.

@@ -93,4 +93,3 @@ pub trait Sink {
     /// `count` more tokens went through the model (prompt and generated). Return an error to stop.
     fn processed(&mut self, count: usize) -> ModelResult<()>;
 }
-

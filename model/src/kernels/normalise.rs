@@ -62,8 +62,12 @@ pub fn rms_norm_backward(
 ) {
     let width = weight.len();
     let scales: Vec<f32> = x.par_chunks_exact(width).map(|x| inverse_root_mean_square(x, epsilon)).collect();
-    grad_x.par_chunks_exact_mut(width).zip(x.par_chunks_exact(width)).zip(grad.par_chunks_exact(width)).zip(&scales).for_each(
-        |(((grad_x, x), grad), &scale)| {
+    grad_x
+        .par_chunks_exact_mut(width)
+        .zip(x.par_chunks_exact(width))
+        .zip(grad.par_chunks_exact(width))
+        .zip(&scales)
+        .for_each(|(((grad_x, x), grad), &scale)| {
             dispatch!(set, body(x: &[f32], weight: &[f32], scale: f32, grad: &[f32], grad_x: &mut [f32]) {
                 for i in 0..x.len() {
                     grad_x[i] = grad[i] * weight[i];
@@ -73,8 +77,7 @@ pub fn rms_norm_backward(
                     grad_x[i] = scale * (grad_x[i] - x[i] * along);
                 }
             });
-        },
-    );
+        });
     // Each task owns some columns and adds its rows in ascending order.
     grad_weight.par_chunks_mut(32).enumerate().for_each(|(block, sums)| {
         sums.fill(0.0);

@@ -104,7 +104,8 @@ impl CustomOp3 for Attention {
         out: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let log_sums = self.log_sums.lock().map_err(|_| candle_core::Error::Msg("attention state is poisoned".into()))?;
+        let log_sums =
+            self.log_sums.lock().map_err(|_| candle_core::Error::Msg("attention state is poisoned".into()))?;
         let grad = grad.contiguous()?;
         let HeadLayout { query_heads, key_value_heads, head_dim } = self.layout;
         let (q_width, kv_width) = (query_heads * head_dim, key_value_heads * head_dim);

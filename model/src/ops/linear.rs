@@ -49,7 +49,13 @@ impl CustomOp2 for Trainable {
         "linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout, w: &CpuStorage, w_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (rows, depth) = x_layout.shape().dims2()?;
         let (columns, inputs) = w_layout.shape().dims2()?;
         if inputs != depth {

@@ -23,7 +23,13 @@ impl CustomOp2 for RmsNorm {
         "rms-norm"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout, w: &CpuStorage, w_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        w: &CpuStorage,
+        w_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let x = values(x, x_layout)?;
         let mut out = vec![0.0; x.len()];
         normalise::rms_norm(InstructionSet::best(), x, values(w, w_layout)?, self.epsilon, &mut out);
@@ -89,7 +95,13 @@ impl CustomOp2 for Swiglu {
         "swiglu"
     }
 
-    fn cpu_fwd(&self, gate: &CpuStorage, gate_layout: &Layout, up: &CpuStorage, up_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let gate = values(gate, gate_layout)?;
         let mut out = vec![0.0; gate.len()];
         elementwise::swiglu(InstructionSet::best(), gate, values(up, up_layout)?, &mut out);

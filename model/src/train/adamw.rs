@@ -69,7 +69,9 @@ impl AdamW {
             root_correction: correction2.sqrt() as f32,
             epsilon: epsilon as f32,
         };
-        for ((weight, gradient), moments) in decoder.weights().into_iter().zip(gradients.values()).zip(&mut self.moments) {
+        for ((weight, gradient), moments) in
+            decoder.weights().into_iter().zip(gradients.values()).zip(&mut self.moments)
+        {
             let operation = InPlace { update, gradient, moments: RefCell::new(moments) };
             weight.variable()?.as_tensor().inplace_op1(&operation)?;
         }

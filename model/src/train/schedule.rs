@@ -13,11 +13,20 @@ pub enum Warmup {
 /// A schedule in the reference trainer's convention: step 0 of a warm-up has rate 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum LearningRate {
-    Constant { peak: f64 },
+    Constant {
+        peak: f64,
+    },
     /// Falls linearly to 0.
-    Linear { peak: f64, warmup: Warmup },
+    Linear {
+        peak: f64,
+        warmup: Warmup,
+    },
     /// Half a cosine from `peak` to `floor`.
-    Cosine { peak: f64, floor: f64, warmup: Warmup },
+    Cosine {
+        peak: f64,
+        floor: f64,
+        warmup: Warmup,
+    },
 }
 
 impl LearningRate {

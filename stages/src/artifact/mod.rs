@@ -3,9 +3,12 @@
 pub mod head_scores;
 pub mod mask;
 mod media;
+pub mod pair_margins;
 pub mod pairs;
 pub mod published_scores;
+pub mod reference_logprobs;
 pub mod schema;
 pub mod table;
+pub mod training_metrics;
 
 pub use media::{Form, Media};

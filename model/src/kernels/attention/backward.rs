@@ -43,8 +43,10 @@ pub fn backward(
     let HeadLayout { query_heads, key_value_heads, head_dim } = layout;
     let tasks: Vec<(usize, usize)> =
         (0..sequences.len()).flat_map(|sequence| (0..key_value_heads).map(move |head| (sequence, head))).collect();
-    let parts: Vec<HeadGradients> =
-        tasks.par_iter().map(|&(sequence, head)| head_gradients(set, layout, span, &sequences[sequence], head)).collect();
+    let parts: Vec<HeadGradients> = tasks
+        .par_iter()
+        .map(|&(sequence, head)| head_gradients(set, layout, span, &sequences[sequence], head))
+        .collect();
     let mut parts = parts.into_iter();
     sequences
         .iter()

@@ -135,7 +135,8 @@ unsafe fn attend(
     if !run.probe && block.pairs.iter().all(|&(_, head)| masked(head)) {
         for &(token, head) in &block.pairs {
             // SAFETY: see above.
-            unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) }.fill(0.0);
+            unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) }
+                .fill(0.0);
         }
         return Vec::new();
     }
@@ -144,7 +145,8 @@ unsafe fn attend(
     scratch.sums.clear();
     scratch.sums.resize(TILE_ROWS * padded, 0.0);
     for (row, &(token, head)) in block.pairs.iter().enumerate() {
-        scratch.queries[row * head_dim..][..head_dim].copy_from_slice(&queries[place(token, head) * head_dim..][..head_dim]);
+        scratch.queries[row * head_dim..][..head_dim]
+            .copy_from_slice(&queries[place(token, head) * head_dim..][..head_dim]);
     }
     let start = Row { maximum: f32::NEG_INFINITY, sum: 0.0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY };
     let mut rows = [start; TILE_ROWS];

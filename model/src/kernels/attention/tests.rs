@@ -101,7 +101,8 @@ fn chunks_and_instruction_sets_change_no_bit() {
                 let mut out = Vec::new();
                 for start in (0..case.tokens).step_by(chunk) {
                     let end = (start + chunk).min(case.tokens);
-                    key_values.append(&case.k[start * kv_width..end * kv_width], &case.v[start * kv_width..end * kv_width]);
+                    key_values
+                        .append(&case.k[start * kv_width..end * kv_width], &case.v[start * kv_width..end * kv_width]);
                     let run = Run {
                         first_row: 0,
                         tokens: end - start,
@@ -111,7 +112,8 @@ fn chunks_and_instruction_sets_change_no_bit() {
                         probe: true,
                     };
                     let mut part = vec![0.0; (end - start) * width];
-                    let probes = forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
+                    let probes =
+                        forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
                     assert_eq!(probes.len(), 1);
                     out.extend(part);
                 }
