@@ -238,3 +238,42 @@ fn is_empty(node: &Node) -> bool {
 fn missing(place: Place, message: &str, example: &str) -> Diagnostic {
     Diagnostic::new(Place { end: place.start, ..place }, message).help(format!("for example: {example}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::resources::RESOURCE_KEYS;
+    use super::super::sources::{EMBEDDED, FETCH, PATH_TYPES};
+    use super::*;
+
+    #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../docs/pipelines.md");
+        let (page, _) = page.split_once("<!-- kinds: begin -->").unwrap();
+        let types = PATH_TYPES.iter().map(|(key, _)| key).chain([&EMBEDDED, &FETCH]);
+        for key in FILE_KEYS.iter().chain(STAGE_KEYS).chain(LATER_KEYS).chain(RESOURCE_KEYS).chain(types) {
+            assert!(page.contains(&format!("`{key}`")), "`{key}` is missing");
+        }
+        for (_, media) in PATH_TYPES {
+            assert!(page.contains(media.name()), "{} is missing", media.name());
+        }
+    }
+
+    #[test]
+    fn the_documented_example_is_valid() {
+        let page = include_str!("../../docs/pipelines.md");
+        let example: String = page
+            .lines()
+            .skip_while(|line| !line.starts_with("    version:"))
+            .take_while(|line| line.starts_with("    "))
+            .map(|line| format!("{}\n", &line[4..]))
+            .collect();
+        let root = super::super::yaml::parse(0, 0, &example).unwrap();
+        let mut texts = super::super::Texts::default();
+        texts.add("example", example.as_str());
+        let mut faults = Vec::new();
+        let root = super::super::substitute::expand(&root, &texts, &mut faults).unwrap();
+        let declared = read(&root, &mut faults).unwrap();
+        assert_eq!((declared.sources.len(), declared.stages.len()), (2, 3));
+        assert!(super::super::link::link(declared, &mut faults).is_some(), "{faults:?}");
+    }
+}
