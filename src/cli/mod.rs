@@ -6,6 +6,7 @@ mod graph;
 mod model;
 mod plan;
 mod run;
+mod schema;
 mod settings;
 mod show;
 
@@ -67,6 +68,8 @@ enum Command {
     Graph(graph::Arguments),
     /// Check a pipeline file and say what is wrong with it
     Check(check::Arguments),
+    /// Write the JSON schema of a pipeline file, for editors
+    Schema(schema::Arguments),
     /// Ask a model directly
     Model(model::Arguments),
 }
@@ -120,6 +123,7 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
         Command::Export(arguments) => export::execute(arguments, settings),
         Command::Graph(arguments) => graph::execute(arguments, settings),
         Command::Check(arguments) => check::execute(arguments, settings),
+        Command::Schema(arguments) => schema::execute(arguments, settings),
         Command::Model(arguments) => model::execute(arguments, settings),
     }
 }

@@ -11,6 +11,7 @@ mod declaration;
 mod decode;
 mod diagnostic;
 mod graph;
+mod json_schema;
 mod kinds;
 mod link;
 mod names;
@@ -31,6 +32,7 @@ pub use graph::{
     Binding, Edge, KindFacts, Location, Origin, Pipeline, Resources, Source, SourceIndex, Stage, StageIndex, Vertex,
     Work,
 };
+pub use json_schema::json_schema;
 pub use names::suggest;
 pub use place::{Place, Texts};
 
