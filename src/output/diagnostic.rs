@@ -42,7 +42,9 @@ fn group<'a>(diagnostics: &'a Diagnostics, diagnostic: &Diagnostic) -> Group<'a>
                 snippets.insert(index, (first, snippet.annotation(mark)));
             }
             None => {
-                let snippet = Snippet::source(texts.content(place)).path(texts.name(place)).annotation(mark);
+                let snippet = Snippet::source(texts.content(place))
+                    .path(normalize_untrusted_str(texts.name(place)))
+                    .annotation(mark);
                 snippets.push((place, snippet));
             }
         }

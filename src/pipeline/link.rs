@@ -1,17 +1,16 @@
 //! Names to edges: what each input refers to, whether it fits, and the graph that comes of it.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::graph::DiGraph;
 use retmask_stages::artifact::Media;
 use retmask_stages::contract::{Arity, InputPort, OutputPort};
 
 use super::declaration::{Declared, DeclaredSource, DeclaredStage, map, used};
 use super::graph::{Binding, Edge, Origin, Pipeline, Source, SourceIndex, Stage, StageIndex, Vertex};
 use super::tree::{Entry, Node, Scalar, shorten};
-use super::{Diagnostic, Place, Texts, cycles, kinds, names};
+use super::{Diagnostic, Place, Texts, cycles, kinds, names, topology};
 
 /// All of a pipeline but where it was read from.
 pub struct Linked {
@@ -59,8 +58,8 @@ pub fn link(declared: Declared<'_>, faults: &mut Vec<Diagnostic>) -> Option<Link
         return None;
     }
     let sources: Vec<Source> = declared.sources.into_iter().filter_map(|source| source.source).collect();
-    let graph = graph(&sources, &stages);
-    let order = order(&graph, sources.len(), stages.len());
+    let graph = topology::graph(&sources, &stages);
+    let order = topology::order(&graph, sources.len(), stages.len());
     Some(Linked { name: declared.name, description: declared.description, sources, stages, graph, order })
 }
 
@@ -342,48 +341,29 @@ fn list_media(media: &[Media]) -> String {
     media.iter().map(|media| media.name()).collect::<Vec<_>>().join(" or ")
 }
 
-fn graph(sources: &[Source], stages: &[Stage]) -> DiGraph<Vertex, Edge> {
-    let mut graph =
-        DiGraph::with_capacity(sources.len() + stages.len(), stages.iter().map(|stage| stage.inputs.len()).sum());
-    for index in 0..sources.len() {
-        graph.add_node(Vertex::Source(SourceIndex(index)));
-    }
-    for index in 0..stages.len() {
-        graph.add_node(Vertex::Stage(StageIndex(index)));
-    }
-    for (reader, stage) in stages.iter().enumerate() {
-        for (binding, input) in stage.inputs.iter().enumerate() {
-            let origin = match input.origin {
-                Origin::Source(source) => NodeIndex::new(source.0),
-                Origin::Stage { stage, .. } => NodeIndex::new(sources.len() + stage.0),
-            };
-            graph.add_edge(origin, NodeIndex::new(sources.len() + reader), Edge { binding, media: input.media });
-        }
-    }
-    graph
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The stages so that each comes after what it reads; of those that could come next, the first in the file.
-fn order(graph: &DiGraph<Vertex, Edge>, sources: usize, stages: usize) -> Vec<StageIndex> {
-    let node = |stage: usize| NodeIndex::new(sources + stage);
-    let mut waiting_for: Vec<usize> = (0..stages)
-        .map(|stage| {
-            let origins = graph.neighbors_directed(node(stage), petgraph::Direction::Incoming);
-            origins.filter(|origin| matches!(graph[*origin], Vertex::Stage(_))).count()
-        })
-        .collect();
-    let mut ready: BinaryHeap<Reverse<usize>> =
-        (0..stages).filter(|stage| waiting_for[*stage] == 0).map(Reverse).collect();
-    let mut order = Vec::with_capacity(stages);
-    while let Some(Reverse(stage)) = ready.pop() {
-        order.push(StageIndex(stage));
-        for reader in graph.neighbors(node(stage)) {
-            let reader = reader.index() - sources;
-            waiting_for[reader] -= 1;
-            if waiting_for[reader] == 0 {
-                ready.push(Reverse(reader));
-            }
-        }
+    const fn output(name: &'static str, media: Media) -> OutputPort {
+        OutputPort { name, media, summary: "" }
     }
-    order
+
+    #[test]
+    fn the_output_an_edge_without_a_port_means() {
+        const OUTPUTS: &[OutputPort] = &[
+            output("scores", Media::HeadScores),
+            output("trials", Media::Trials),
+            output("masked-trials", Media::Trials),
+            output("mask", Media::Mask),
+        ];
+        let port = |media| InputPort { name: "in", media, arity: Arity::One, summary: "" };
+        let picked = |media| pick_output(OUTPUTS, &port(media)).map(|output| output.name);
+        assert_eq!(picked(&[Media::Mask]).ok(), Some("mask"), "the only one that fits");
+        assert_eq!(picked(&[Media::Mask, Media::HeadScores]).ok(), Some("scores"), "the first, as it fits");
+        assert_eq!(picked(&[Media::Model]).ok(), Some("scores"), "none fits: the first, to show the mismatch");
+        let fitting: Vec<&str> =
+            picked(&[Media::Trials]).err().into_iter().flatten().map(|output| output.name).collect();
+        assert_eq!(fitting, ["trials", "masked-trials"], "several fit, and the first of all does not");
+    }
 }

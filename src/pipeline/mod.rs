@@ -20,6 +20,7 @@ mod place;
 mod resources;
 mod sources;
 mod substitute;
+mod topology;
 mod tree;
 mod yaml;
 

@@ -1,6 +1,7 @@
 //! `${params.name}`: a whole scalar becomes the parameter's value, type and all; inside other text the
 //! parameter's spelling is spliced in. `$${` stands for `${` itself.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::tree::{Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT, Mapping, Node, Scalar, Value};
@@ -40,7 +41,7 @@ enum Piece<'a> {
     Unclosed(&'a str),
 }
 
-impl Expander<'_> {
+impl<'a> Expander<'a> {
     fn node(&mut self, node: &Node, depth: usize) -> Result<Node, TooLarge> {
         self.count(node, depth)?;
         let value = match &node.value {
@@ -93,15 +94,14 @@ impl Expander<'_> {
 
     fn scalar(&mut self, node: &Node, scalar: &Scalar, depth: usize) -> Result<Node, TooLarge> {
         let with = |value: Value| Node { place: node.place, used: node.used, value };
-        let pieces = split(&scalar.text);
-        if let [Piece::Reference(path)] = pieces.as_slice() {
+        if let Some(path) = whole_reference(&scalar.text) {
             let mut copy = self.value_of(path, node)?;
             self.count_copy(&copy, depth)?;
             copy.used = Some(node.place);
             return Ok(copy);
         }
         let mut text = String::new();
-        for piece in pieces {
+        for piece in split(&scalar.text) {
             match piece {
                 Piece::Text(part) => text.push_str(part),
                 Piece::Unclosed(part) => {
@@ -166,7 +166,7 @@ impl Expander<'_> {
     }
 
     /// The parameter as written; `None` after reporting that there is none.
-    fn find(&mut self, path: &str, place: Place) -> Result<Option<Node>, TooLarge> {
+    fn find(&mut self, path: &str, place: Place) -> Result<Option<Cow<'a, Node>>, TooLarge> {
         let mut keys = path.split('.');
         if keys.next() != Some("params") || path == "params" {
             let fault = Diagnostic::new(place, format!("`{path}` is not a parameter"));
@@ -175,33 +175,22 @@ impl Expander<'_> {
             return Ok(None);
         }
         let mut owner = "params".to_owned();
-        let mut current = self.params.cloned();
+        let mut current = self.params.map(Cow::Borrowed);
         for key in keys {
             // A parameter that is itself a reference to a map: follow it first.
-            if let Some(node) = &current
-                && let Some(scalar) = node.scalar()
-                && let [Piece::Reference(inner)] = split(&scalar.text).as_slice()
-            {
-                current = Some(self.value_of(inner, node)?);
+            let inner = current.as_deref().and_then(Node::scalar).and_then(|scalar| whole_reference(&scalar.text));
+            if let (Some(inner), Some(node)) = (inner, &current) {
+                current = Some(Cow::Owned(self.value_of(inner, node)?));
             }
-            if current.as_ref().is_some_and(Node::is_unresolved) {
+            if current.as_deref().is_some_and(Node::is_unresolved) {
                 return Ok(None);
             }
-            let mapping = current.as_ref().and_then(Node::mapping);
-            let Some(entry) = mapping.and_then(|mapping| mapping.entry(key)) else {
-                let mut fault = Diagnostic::new(place, format!("`{owner}` has no `{key}`"));
-                match (mapping, &current) {
-                    (Some(mapping), _) => fault.help = names::suggest(key, "it has", mapping.keys()),
-                    (None, Some(node)) if !node.is_null() => {
-                        fault = fault.note(node.place, format!("`{owner}` is {}", node.describe()));
-                    }
-                    _ => fault = fault.help(format!("`{owner}` is empty")),
-                }
-                self.faults.push(fault);
+            let Some(child) = current.as_ref().and_then(|node| child(node, key)) else {
+                self.faults.push(no_such_key(place, &owner, key, current.as_deref()));
                 return Ok(None);
             };
             owner = format!("{owner}.{key}");
-            current = Some(entry.value.clone());
+            current = Some(child);
         }
         Ok(current)
     }
@@ -218,6 +207,32 @@ impl Expander<'_> {
             None => node.place,
         }
     }
+}
+
+/// The value under a key of a map; without a copy where the map is part of the file's own tree.
+fn child<'a>(node: &Cow<'a, Node>, key: &str) -> Option<Cow<'a, Node>> {
+    match node {
+        Cow::Borrowed(node) => node.mapping()?.entry(key).map(|entry| Cow::Borrowed(&entry.value)),
+        Cow::Owned(node) => node.mapping()?.entry(key).map(|entry| Cow::Owned(entry.value.clone())),
+    }
+}
+
+fn no_such_key(place: Place, owner: &str, key: &str, node: Option<&Node>) -> Diagnostic {
+    let mut fault = Diagnostic::new(place, format!("`{owner}` has no `{key}`"));
+    match node.map(|node| (node, node.mapping())) {
+        Some((_, Some(mapping))) => {
+            fault.help = names::suggest(key, "it has", mapping.keys());
+            fault
+        }
+        Some((node, None)) if !node.is_null() => fault.note(node.place, format!("`{owner}` is {}", node.describe())),
+        _ => fault.help(format!("`{owner}` is empty")),
+    }
+}
+
+/// The path of a text that is one reference and nothing else.
+fn whole_reference(text: &str) -> Option<&str> {
+    let path = text.strip_prefix("${")?.strip_suffix('}')?;
+    (!path.contains(['{', '}'])).then_some(path)
 }
 
 fn split(text: &str) -> Vec<Piece<'_>> {
