@@ -91,3 +91,14 @@ impl From<Diagnostics> for Error {
         Self::Pipeline(diagnostics)
     }
 }
+
+impl From<retmask_cache::CacheError> for Error {
+    fn from(error: retmask_cache::CacheError) -> Self {
+        let fault = match error.fault {
+            retmask_cache::Fault::Input => Fault::Input,
+            retmask_cache::Fault::Environment => Fault::Environment,
+            retmask_cache::Fault::Internal => Fault::Internal,
+        };
+        Self::Message { fault, message: error.message, hint: error.hint }
+    }
+}

@@ -4,6 +4,9 @@ mod cli;
 mod error;
 mod output;
 mod pipeline;
+mod plan;
+mod run;
+mod show;
 
 /// Tensors come and go with every operation; the system allocator would hand large ones back to the kernel
 /// each time.

@@ -1,7 +1,13 @@
-//! `retmask plan`.
+//! `retmask plan`: what a run would do and why, without doing it.
+
+use anstyle::{AnsiColor, Style};
+use retmask_cache::Store;
 
 use super::{PipelineArguments, Settings};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+use crate::plan::{Planner, SourceState, StagePlan, State, plan_json};
+use crate::show::text_table::{Align, TextTable};
 
 /// What `retmask plan` takes.
 #[derive(Debug, clap::Args)]
@@ -10,11 +16,65 @@ pub struct Arguments {
     pipeline: PipelineArguments,
 }
 
-/// Executes `retmask plan`.
+/// Executes `retmask plan`. Missing sources are shown, and are no failure.
 ///
 /// # Errors
-/// `Input` with every fault of the file and its place.
+/// `Input` with every fault of the file and its place; `Environment` when the store cannot be read.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let _ = (arguments.pipeline.read()?, settings.cache_folder()?, settings.threads);
-    Err(Error::internal("`retmask plan` is being built"))
+    let pipeline = arguments.pipeline.read()?;
+    let store = Store::open(&settings.cache_folder()?)?;
+    let planner = Planner::new(&pipeline, &store)?;
+    let plan = planner.plan()?;
+    let printer = &settings.printer;
+    if printer.json() {
+        return printer.data(&format!("{}\n", plan_json(&planner, &plan)));
+    }
+    let heading = |text: &str| printer.paint(Style::new().bold(), text);
+    let mut text = table(&pipeline, &plan).render(heading);
+    let count = |wanted: fn(&State) -> bool| plan.iter().filter(|stage| wanted(&stage.state)).count();
+    text += &format!(
+        "{} to run, {} depend on them, {} in the store\n",
+        count(|state| matches!(state, State::Run(_))),
+        count(|state| matches!(state, State::Depends(_))),
+        count(|state| matches!(state, State::Hit(_))),
+    );
+    let missing = planner.missing();
+    if !missing.is_empty() {
+        text += &format!("{}\n", printer.paint(AnsiColor::Yellow.on_default().bold(), "missing sources"));
+    }
+    for index in missing {
+        if let SourceState::Missing { message, hint } = planner.source(index) {
+            text += &format!("  {message}\n");
+            if let Some(hint) = hint {
+                text += &format!("    {hint}\n");
+            }
+        }
+    }
+    printer.data(&text)
+}
+
+fn table(pipeline: &Pipeline, plan: &[StagePlan]) -> TextTable {
+    let mut table = TextTable::new([
+        ("stage", Align::Left),
+        ("kind", Align::Left),
+        ("state", Align::Left),
+        ("reason", Align::Left),
+    ]);
+    for StagePlan { stage, state, .. } in plan {
+        let (word, reason) = match state {
+            State::Hit(_) => ("hit", String::new()),
+            State::Run(reason) => ("run", reason.to_string()),
+            State::Depends(stages) => {
+                let names: Vec<&str> = stages.iter().map(|&stage| pipeline.stage(stage).name.as_str()).collect();
+                ("depends", format!("on {}", names.join(", ")))
+            }
+            State::Blocked(sources) => {
+                let names: Vec<&str> = sources.iter().map(|&source| pipeline.source(source).name.as_str()).collect();
+                ("blocked", format!("source {} is missing", names.join(", ")))
+            }
+        };
+        let stage = pipeline.stage(*stage);
+        table.row([stage.name.clone(), stage.kind.name.to_owned(), word.to_owned(), reason]);
+    }
+    table
 }

@@ -1,20 +1,172 @@
-//! `retmask run`.
+//! `retmask run`: executes a pipeline and says what came of it.
+
+use std::io::IsTerminal;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use retmask_cache::{Output, Reading, Store};
+use retmask_stages::artifact::Media;
 
 use super::{PipelineArguments, Settings};
 use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::plan::Planner;
+use crate::run::report::{Bars, JsonLines, Lines, bytes, duration};
+use crate::run::{self, Interrupts, Options, Outcome, Reporter, StageOutputs, StageState};
+use crate::show::headline;
+use crate::show::text_table::{Align, TextTable};
 
 /// What `retmask run` takes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    /// CPUs that stages running at the same time share; a stage takes all of them unless its `resources.cpus`
+    /// says less [default: --threads]
+    #[arg(long, value_name = "N")]
+    cpus: Option<NonZeroUsize>,
 }
 
 /// Executes `retmask run`.
 ///
 /// # Errors
-/// `Input` with every fault of the file and its place.
+/// `Input` with every fault of the file and its place, or for missing sources; else as the first stage that failed.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let _ = (arguments.pipeline.read()?, settings.cache_folder()?, settings.threads);
-    Err(Error::internal("`retmask run` is being built"))
+    let interrupts = Interrupts::catch(settings.printer)?;
+    let pipeline = arguments.pipeline.read()?;
+    let store = Store::open(&settings.cache_folder()?)?;
+    let _in_use = store.use_lock()?;
+    let planner = Planner::new(&pipeline, &store)?;
+    run::require_sources(&planner)?;
+    let plan = planner.plan()?;
+    let printer = settings.printer;
+    let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
+    let mut json_failure = None;
+    if printer.json() {
+        let (reporter, failure) = JsonLines::new(printer);
+        json_failure = Some(failure);
+        reporters.push(Box::new(reporter));
+    } else if !printer.quiet() && std::io::stderr().is_terminal() {
+        reporters.push(Box::new(Bars::new(printer.color_error())));
+    } else if !printer.quiet() {
+        reporters.push(Box::new(Lines::new(printer)));
+    }
+    let options = Options {
+        cpus: arguments.cpus.unwrap_or(settings.threads),
+        threads: settings.threads,
+        overrides: arguments.pipeline.set.clone(),
+        plan,
+    };
+    let outcome = run::run(&planner, options, reporters, &interrupts)?;
+    if let Some(failure) = json_failure
+        && let Some(error) = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    {
+        return Err(error);
+    }
+    if !printer.json() {
+        printer.data(&summary(&pipeline, &outcome, settings))?;
+        for text in reports(&store, &outcome, settings)? {
+            printer.data(&text)?;
+        }
+    }
+    conclude(&pipeline, outcome)
+}
+
+/// The error that stands for all that failed.
+fn conclude(pipeline: &Pipeline, outcome: Outcome) -> Result<()> {
+    if outcome.interrupted {
+        return Err(Error::interrupted());
+    }
+    let others = outcome.failures.len().saturating_sub(1);
+    let Some((stage, error)) = outcome.failures.into_iter().next() else { return Ok(()) };
+    let name = &pipeline.stage(stage).name;
+    Err(match error {
+        Error::Message { fault, message, hint } => {
+            let more = match others {
+                0 => String::new(),
+                others => format!(" ({others} more failed, see {})", outcome.folder.join("events.ndjson").display()),
+            };
+            Error::Message { fault, message: format!("stage `{name}`: {message}{more}"), hint }
+        }
+        other => other,
+    })
+}
+
+/// The table of stages, and a line for the run.
+fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> String {
+    let mut table = TextTable::new([
+        ("stage", Align::Left),
+        ("state", Align::Left),
+        ("time", Align::Right),
+        ("outputs", Align::Left),
+    ]);
+    let mut saved = 0.0;
+    for stage in &outcome.stages {
+        let state = match stage.state {
+            StageState::Hit => "hit",
+            StageState::Ran => "ran",
+            StageState::Failed => "failed",
+            StageState::Skipped => "not run",
+            StageState::Pending => "pending",
+        };
+        let time = match (stage.state, stage.seconds) {
+            (StageState::Ran, Some(seconds)) => duration(seconds),
+            (StageState::Hit, Some(seconds)) => {
+                saved += seconds;
+                String::new()
+            }
+            _ => String::new(),
+        };
+        let outputs: Vec<String> =
+            stage.outputs.iter().map(|output| format!("{} {}", output.port, bytes(output.size))).collect();
+        table.row([stage.stage.clone(), state.to_owned(), time, outputs.join(", ")]);
+    }
+    let count = |state| outcome.stages.iter().filter(|stage| stage.state == state).count();
+    let mut line = format!(
+        "{}: {} ran, {} hit{}",
+        pipeline.name,
+        count(StageState::Ran),
+        count(StageState::Hit),
+        if saved >= 1.0 { format!(" ({} not spent again)", duration(saved)) } else { String::new() }
+    );
+    for (state, word) in [(StageState::Failed, "failed"), (StageState::Skipped, "not run")] {
+        if count(state) > 0 {
+            line += &format!(", {} {word}", count(state));
+        }
+    }
+    let heading = |text: &str| settings.printer.paint(Style::new().bold(), text);
+    let run = format!("run {}, record in {}", outcome.run, outcome.folder.display());
+    format!("{}{line}, in {}\n{run}\n", table.render(heading), duration(outcome.seconds))
+}
+
+/// What reports have to say: their headline tables, and where their pages are.
+fn reports(store: &Store, outcome: &Outcome, settings: &Settings) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for StageOutputs { stage, outputs, .. } in &outcome.stages {
+        for output in outputs {
+            match Media::from_name(&output.media) {
+                Some(Media::ReportSummary) => {
+                    if let Reading::Ready(readable) = store.read(output)? {
+                        let style = AnsiColor::Cyan.on_default().bold();
+                        texts.push(headline(readable.path(), |text| settings.printer.paint(style, text))?);
+                    }
+                }
+                Some(Media::ReportPage) => {
+                    let path = page_path(&outcome.folder, stage, output);
+                    match store.export(output, &path, true)? {
+                        None => texts.push(format!("report: {}\n", path.display())),
+                        Some(reason) => settings.printer.warn(&format!("the page of `{stage}` is lost: {reason}")),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// Pages lie in the folder of their run, named for their stage.
+fn page_path(folder: &Path, stage: &str, output: &Output) -> PathBuf {
+    folder.join(format!("{stage}.{}.html", output.port))
 }

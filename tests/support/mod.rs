@@ -3,6 +3,8 @@
 // Every test file uses a part of this module.
 #![allow(dead_code)]
 
+pub mod workspace;
+
 use std::fs;
 use std::process::{Command, Stdio};
 

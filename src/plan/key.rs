@@ -1,0 +1,227 @@
+//! The key of a stage: blake3 over everything its output bytes may depend on, and nothing else.
+//!
+//! In the key: kind and epoch, parameters after default filling with defaults left out, inputs by port in
+//! declared order with media and content digest, the numerics class of kinds that compute with a model.
+//! Not in the key: stage names, paths, the pipeline file's form, threads, host, user, time.
+//!
+//! Every field is framed as `name length (u32) | name | type tag (u8) | value length (u64) | value`, numbers
+//! little-endian, so no two different keys share an encoding. `docs/architecture.md` describes the format;
+//! `vectors.json` beside this file holds fixed examples.
+
+use std::fmt;
+
+use retmask_cache::Key;
+use serde::Serialize;
+use serde_json::json;
+
+use super::value::{Value, ValueError};
+
+/// The version of the key's fields and encoding.
+pub const VERSION: &str = "retmask-key/1";
+/// The domain of the key digest.
+const CONTEXT: &str = "retmask 2026-11 stage-key v1";
+/// Characters of a digest that tell it apart on a terminal: its kind, the colon and 12 digits.
+const SHORT_DIGEST: usize = 15;
+
+/// One input of a stage, as the key sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyInput {
+    /// `port`, or `port.label` for a labelled port.
+    pub role: String,
+    /// The media name with its version.
+    pub media: String,
+    /// The content digest with its kind, e.g. `l3:…`.
+    pub digest: String,
+}
+
+/// The class of arithmetic a result depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numerics {
+    pub dtype: &'static str,
+    pub backend: &'static str,
+}
+
+/// What this program computes with.
+pub const F32_ON_CPU: Numerics = Numerics { dtype: "f32", backend: "cpu" };
+
+/// The fields of a stage's key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageKey {
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl StageKey {
+    /// The key of a stage. `inputs` stand in the kind's declared port order, labelled ones in the order of
+    /// the pipeline file.
+    pub fn new(kind: &str, epoch: u32, parameters: &Value, inputs: &[KeyInput], numerics: Option<Numerics>) -> Self {
+        let text_map = |entries: &[(&str, &str)]| {
+            Value::Map(entries.iter().map(|(name, text)| ((*name).to_owned(), Value::text(text))).collect())
+        };
+        let inputs = inputs
+            .iter()
+            .map(|input| text_map(&[("role", &input.role), ("media", &input.media), ("digest", &input.digest)]));
+        let mut fields = vec![
+            ("v", Value::text(VERSION)),
+            ("kind", Value::text(kind)),
+            ("epoch", Value::U64(epoch.into())),
+            ("params", parameters.clone()),
+            ("inputs", Value::List(inputs.collect())),
+        ];
+        if let Some(Numerics { dtype, backend }) = numerics {
+            fields.push(("numerics", text_map(&[("dtype", dtype), ("backend", backend)])));
+        }
+        Self { fields }
+    }
+
+    /// The canonical bytes the digest is taken over.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(512);
+        for (name, value) in &self.fields {
+            encode_field(&mut bytes, name, value);
+        }
+        bytes
+    }
+
+    /// The digest.
+    pub fn digest(&self) -> Key {
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        hasher.update(&self.encode());
+        Key::new(*hasher.finalize().as_bytes())
+    }
+
+    /// The same fields as readable JSON, for the record: nothing is lost, so a difference can be explained.
+    pub fn to_json(&self) -> serde_json::Value {
+        self.fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.to_json()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// Parameters as they stand in a key: typed, without the fields equal to their defaults.
+///
+/// # Errors
+/// A value that cannot stand in a key, with the field's name.
+pub fn parameters<P: Serialize + Default>(parameters: &P) -> Result<Value, ValueError> {
+    Ok(Value::of(parameters)?.without_defaults(&Value::of(&P::default())?))
+}
+
+fn encode_field(bytes: &mut Vec<u8>, name: &str, value: &Value) {
+    bytes.extend(frame_length(name.len()).to_le_bytes());
+    bytes.extend(name.as_bytes());
+    bytes.push(tag(value));
+    let length_at = bytes.len();
+    bytes.extend([0; 8]);
+    encode_value(bytes, value);
+    let length = (bytes.len() - length_at - 8) as u64;
+    bytes[length_at..length_at + 8].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Names come from a pipeline file whose size is bounded far below 4 GiB.
+fn frame_length(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+const fn tag(value: &Value) -> u8 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::I64(_) => 2,
+        Value::U64(_) => 3,
+        Value::F64(_) => 4,
+        Value::Str(_) => 5,
+        Value::List(_) => 6,
+        Value::Map(_) | Value::Struct(_) => 7,
+    }
+}
+
+fn encode_value(bytes: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => bytes.push(u8::from(*value)),
+        Value::I64(value) => bytes.extend(value.to_le_bytes()),
+        Value::U64(value) => bytes.extend(value.to_le_bytes()),
+        Value::F64(value) => bytes.extend(value.to_bits().to_le_bytes()),
+        Value::Str(text) => bytes.extend(text.as_bytes()),
+        // Items have no name of their own; their order is their place.
+        Value::List(items) => items.iter().for_each(|item| encode_field(bytes, "", item)),
+        // A BTreeMap of strings iterates in the order of their bytes.
+        Value::Map(fields) | Value::Struct(fields) => {
+            fields.iter().for_each(|(name, value)| encode_field(bytes, name, value));
+        }
+    }
+}
+
+/// The fields in which two readable keys differ. Parameters are called `with.…` and inputs `in.…`, as in the
+/// pipeline file. `defaults` are the kind's parameters at their defaults: they fill what keys leave out, but
+/// only between keys of one epoch, for the defaults of another are not known.
+pub fn differences(old: &serde_json::Value, new: &serde_json::Value, defaults: &Value) -> Vec<Difference> {
+    let defaults = if old["epoch"] == new["epoch"] { defaults } else { &Value::Null };
+    let mut found = Vec::new();
+    compare(&mut found, "", Some(&readable(old, defaults)), Some(&readable(new, defaults)));
+    found
+}
+
+/// One field in which two keys differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub field: String,
+    /// The value in the record; `None` where it was at its default or absent.
+    pub old: Option<String>,
+    /// The value now; `None` where it is at its default or absent.
+    pub new: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let absent = if self.field.starts_with("with.") { "default" } else { "absent" };
+        let (old, new) = (self.old.as_deref().unwrap_or(absent), self.new.as_deref().unwrap_or(absent));
+        write!(formatter, "{} {old} -> {new}", self.field)
+    }
+}
+
+/// The key's JSON reshaped for comparing: parameters as `with`, complete; inputs as a map by role.
+fn readable(key: &serde_json::Value, defaults: &Value) -> Value {
+    let mut key = key.clone();
+    let mut parameters = None;
+    if let Some(fields) = key.as_object_mut() {
+        parameters = fields.remove("params");
+        if let Some(serde_json::Value::Array(inputs)) = fields.remove("inputs") {
+            let by_role: serde_json::Map<_, _> = inputs
+                .into_iter()
+                .filter_map(|input| Some((input["role"].as_str()?.to_owned(), json!(input["digest"].as_str()?))))
+                .collect();
+            fields.insert("in".into(), by_role.into());
+        }
+    }
+    let mut key = Value::from_json(&key).unwrap_or(Value::Null);
+    if let (Value::Map(fields), Some(parameters)) = (&mut key, parameters.as_ref().and_then(Value::from_json)) {
+        fields.insert("with".into(), parameters.with_defaults(defaults));
+    }
+    key
+}
+
+fn compare(found: &mut Vec<Difference>, path: &str, old: Option<&Value>, new: Option<&Value>) {
+    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match (old, new) {
+        (old, new) if old == new => {}
+        (Some(Value::Map(old)), Some(Value::Map(new))) => {
+            let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for name in names {
+                compare(found, &below(name), old.get(name), new.get(name));
+            }
+        }
+        (old, new) => {
+            let brief = |value: &Value| match value {
+                Value::Str(digest) if path.starts_with("in.") => digest.chars().take(SHORT_DIGEST).collect(),
+                value => value.brief(),
+            };
+            found.push(Difference { field: path.to_owned(), old: old.map(brief), new: new.map(brief) });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "key_tests.rs"]
+mod tests;

@@ -1,0 +1,235 @@
+//! What would run, what is a hit, and why.
+//!
+//! A stage's key is known once the digests of all its inputs are: those of sources are looked up first, those
+//! of stages come from their records. So keys contain the *output* digests of upstream stages, and a stage
+//! whose upstream ran again and gave the same bytes is a hit.
+
+mod json;
+pub mod key;
+mod parameters;
+mod reason;
+mod sources;
+mod value;
+
+use std::sync::{Arc, OnceLock};
+
+use retmask_cache::{Key, Lookup, MissReason, Output, Record, Store};
+
+pub use json::plan_json;
+pub use reason::Reason;
+pub use sources::{Content, SourceState, digest as source_digest, read_embedded};
+
+use crate::error::{Error, Result};
+use crate::pipeline::{Binding, Origin, Pipeline, SourceIndex, StageIndex};
+use key::{F32_ON_CPU, KeyInput, StageKey};
+use parameters::Encoded;
+
+/// The record of each stage whose result is known, by stage index.
+pub type Results = Vec<Option<Arc<Record>>>;
+
+/// A stage's key, with its fields for the record.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub key: Key,
+    pub fields: serde_json::Value,
+}
+
+/// The result of looking a key up.
+#[derive(Debug)]
+pub enum Found {
+    Hit(Arc<Record>),
+    Miss(MissReason),
+}
+
+/// What will happen to a stage.
+#[derive(Debug)]
+pub enum State {
+    Hit(Arc<Record>),
+    Run(Reason),
+    /// Its key is known only when these stages have run.
+    Depends(Vec<StageIndex>),
+    /// These sources are missing: its own or those of stages before it.
+    Blocked(Vec<SourceIndex>),
+}
+
+/// One stage of a plan.
+#[derive(Debug)]
+pub struct StagePlan {
+    pub stage: StageIndex,
+    /// `None` while it depends on others.
+    pub resolved: Option<Resolved>,
+    pub state: State,
+}
+
+/// Answers questions about one pipeline against one store.
+pub struct Planner<'a> {
+    pipeline: &'a Pipeline,
+    store: &'a Store,
+    sources: Vec<SourceState>,
+    parameters: Vec<Encoded>,
+    /// All records, read when the first miss is to be explained.
+    records: OnceLock<Vec<Record>>,
+}
+
+impl<'a> Planner<'a> {
+    /// Finds and digests the sources.
+    ///
+    /// # Errors
+    /// `Environment` when a source or the store cannot be read. A missing source is no error here.
+    pub fn new(pipeline: &'a Pipeline, store: &'a Store) -> Result<Self> {
+        let mut used = vec![false; pipeline.sources().len()];
+        for binding in pipeline.stages().iter().flat_map(|stage| &stage.inputs) {
+            if let Origin::Source(source) = binding.origin {
+                used[source.0] = true;
+            }
+        }
+        let sources = pipeline.sources().iter().zip(used);
+        let sources =
+            sources.map(|(source, used)| if used { sources::find(store, source) } else { Ok(SourceState::Unused) });
+        Ok(Self {
+            pipeline,
+            store,
+            sources: sources.collect::<Result<_>>()?,
+            parameters: pipeline.stages().iter().map(parameters::encode).collect::<Result<_>>()?,
+            records: OnceLock::new(),
+        })
+    }
+
+    pub fn pipeline(&self) -> &'a Pipeline {
+        self.pipeline
+    }
+
+    pub fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    /// A source as it was found.
+    pub fn source(&self, index: SourceIndex) -> &SourceState {
+        &self.sources[index.0]
+    }
+
+    /// The sources that are missing, in file order.
+    pub fn missing(&self) -> Vec<SourceIndex> {
+        let missing = |index: &usize| matches!(self.sources[*index], SourceState::Missing { .. });
+        (0..self.sources.len()).filter(missing).map(SourceIndex).collect()
+    }
+
+    /// The key of a stage; `None` until all its inputs are known.
+    pub fn resolve(&self, index: StageIndex, results: &Results) -> Result<Option<Resolved>> {
+        let stage = self.pipeline.stage(index);
+        let mut inputs = Vec::with_capacity(stage.inputs.len());
+        for binding in &stage.inputs {
+            let digest = match binding.origin {
+                Origin::Source(source) => match &self.sources[source.0] {
+                    SourceState::Known(known) => known.digest,
+                    _ => return Ok(None),
+                },
+                Origin::Stage { stage: upstream, port } => match &results[upstream.0] {
+                    None => return Ok(None),
+                    Some(record) => output_of(record, port.name)?.digest,
+                },
+            };
+            inputs.push(KeyInput {
+                role: role(binding),
+                media: binding.media.name().to_owned(),
+                digest: digest.to_string(),
+            });
+        }
+        let numerics = stage.kind.numerics.then_some(F32_ON_CPU);
+        let key = StageKey::new(stage.kind.name, stage.kind.epoch, &self.parameters[index.0].values, &inputs, numerics);
+        Ok(Some(Resolved { key: key.digest(), fields: key.to_json() }))
+    }
+
+    /// The usable result of a stage's key: recorded, complete, and its content verified (once, remembered).
+    pub fn look_up(&self, index: StageIndex, key: &Key) -> Result<Found> {
+        let record = match self.store.lookup(key)? {
+            Lookup::Miss(reason) => return Ok(Found::Miss(reason)),
+            Lookup::Hit(record) => record,
+        };
+        for port in self.pipeline.stage(index).kind.outputs {
+            output_of(&record, port.name)?;
+        }
+        Ok(match self.store.verify(&record)? {
+            Some(reason) => Found::Miss(reason),
+            None => Found::Hit(record.into()),
+        })
+    }
+
+    /// Why a stage is no hit.
+    pub fn explain(&self, index: StageIndex, fields: &serde_json::Value, miss: &MissReason) -> Result<Reason> {
+        let records = match self.records.get() {
+            Some(records) => records,
+            None => {
+                // A damaged record explains nothing; it is reported where it is looked up.
+                let records = self.store.records()?.into_iter().filter_map(std::result::Result::ok).collect();
+                self.records.get_or_init(|| records)
+            }
+        };
+        let defaults = &self.parameters[index.0].defaults;
+        Ok(Reason::of(miss, self.pipeline.stage(index).kind.name, fields, defaults, records))
+    }
+
+    /// What would happen to every stage, in an order in which each comes after those it reads.
+    pub fn plan(&self) -> Result<Vec<StagePlan>> {
+        let mut results: Results = vec![None; self.pipeline.stages().len()];
+        let mut blocked: Vec<Vec<SourceIndex>> = vec![Vec::new(); results.len()];
+        let mut plan = Vec::with_capacity(results.len());
+        for &index in self.pipeline.order() {
+            let resolved = self.resolve(index, &results)?;
+            let state = match &resolved {
+                Some(Resolved { key, fields }) => match self.look_up(index, key)? {
+                    Found::Hit(record) => {
+                        results[index.0] = Some(record.clone());
+                        State::Hit(record)
+                    }
+                    Found::Miss(miss) => State::Run(self.explain(index, fields, &miss)?),
+                },
+                None => self.unresolved(index, &results, &mut blocked),
+            };
+            plan.push(StagePlan { stage: index, resolved, state });
+        }
+        Ok(plan)
+    }
+
+    fn unresolved(&self, index: StageIndex, results: &Results, blocked: &mut [Vec<SourceIndex>]) -> State {
+        let (mut sources, mut stages) = (Vec::new(), Vec::new());
+        for binding in &self.pipeline.stage(index).inputs {
+            match binding.origin {
+                Origin::Source(source) if matches!(self.sources[source.0], SourceState::Missing { .. }) => {
+                    sources.push(source);
+                }
+                Origin::Stage { stage, .. } if results[stage.0].is_none() => {
+                    sources.extend(&blocked[stage.0]);
+                    stages.push(stage);
+                }
+                _ => {}
+            }
+        }
+        sources.sort_unstable();
+        sources.dedup();
+        stages.sort_unstable();
+        stages.dedup();
+        if sources.is_empty() {
+            return State::Depends(stages);
+        }
+        blocked[index.0].clone_from(&sources);
+        State::Blocked(sources)
+    }
+}
+
+/// `port`, or `port.label` on a labelled port.
+pub fn role(binding: &Binding) -> String {
+    let port = binding.port.name;
+    if binding.label.is_empty() { port.to_owned() } else { format!("{port}.{}", binding.label) }
+}
+
+/// The output of a port in a record of the stage's own kind and epoch.
+///
+/// # Errors
+/// `Internal`: the kind gained a port without a new epoch.
+pub fn output_of<'r>(record: &'r Record, port: &str) -> Result<&'r Output> {
+    record.output(port).ok_or_else(|| {
+        let (kind, epoch) = (&record.provenance.kind, record.provenance.epoch);
+        Error::internal(format!("a result of kind `{kind}`, epoch {epoch}, has no output `{port}`"))
+    })
+}

@@ -1,0 +1,58 @@
+//! A stage's parameters as they stand in its key.
+
+use retmask_stages::contract::Kind;
+use retmask_stages::registry::{self, Visitor};
+use serde_json::{Map, Value as Json};
+
+use super::key;
+use super::value::Value;
+use crate::error::{Error, Result};
+use crate::pipeline::Stage;
+
+/// Typed parameters, and what they are compared with.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Without the fields equal to their defaults.
+    pub values: Value,
+    /// All fields at their defaults.
+    pub defaults: Value,
+}
+
+/// Encodes the decoded parameters of a stage.
+///
+/// # Errors
+/// `Input` for a number that is not finite, with stage and field.
+pub fn encode(stage: &Stage) -> Result<Encoded> {
+    let name = stage.kind.name;
+    let encoded = registry::visit(name, &mut Encode { parameters: &stage.parameters })
+        .ok_or_else(|| Error::internal(format!("the kind `{name}` of stage `{}` is not registered", stage.name)))?;
+    encoded.map_err(|fault| match fault {
+        Fault::Value(message) => Error::input(format!("stage `{}`: `with`: {message}", stage.name)),
+        Fault::Decode(message) => {
+            Error::internal(format!("the parameters of stage `{}` do not read back: {message}", stage.name))
+        }
+    })
+}
+
+enum Fault {
+    Decode(String),
+    Value(String),
+}
+
+struct Encode<'a> {
+    parameters: &'a Map<String, Json>,
+}
+
+impl Visitor for Encode<'_> {
+    type Output = std::result::Result<Encoded, Fault>;
+
+    fn visit<K: Kind>(&mut self) -> Self::Output {
+        let parameters: K::Parameters = serde_json::from_value(Json::Object(self.parameters.clone()))
+            .map_err(|error| Fault::Decode(error.to_string()))?;
+        let of_value = |error: super::value::ValueError| Fault::Value(error.to_string());
+        Ok(Encoded {
+            values: key::parameters(&parameters).map_err(of_value)?,
+            defaults: Value::of(&K::Parameters::default()).map_err(of_value)?,
+        })
+    }
+}

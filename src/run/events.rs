@@ -1,0 +1,149 @@
+//! What happens during a run, as one stream of events that feeds every reporter.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use retmask_cache::Output;
+use retmask_stages::contract::Fault;
+use serde::Serialize;
+
+use crate::plan::Reason;
+
+/// One event. Seconds are wall time.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    RunStarted {
+        run: String,
+        pipeline: String,
+        stages: usize,
+        folder: String,
+    },
+    /// The result was in the store; `saved_seconds` is what making it took.
+    StageHit {
+        stage: String,
+        key: String,
+        outputs: Vec<Output>,
+        saved_seconds: f64,
+    },
+    /// Another process is making this very result; `holder` is its host and process, where known.
+    StageWaiting {
+        stage: String,
+        key: String,
+        holder: Option<String>,
+    },
+    StageStarted {
+        stage: String,
+        kind: String,
+        key: String,
+        reason: Reason,
+    },
+    StagePhase {
+        stage: String,
+        phase: String,
+        unit: String,
+        total: u64,
+    },
+    /// `seconds` since the phase began.
+    StageProgress {
+        stage: String,
+        phase: String,
+        unit: String,
+        done: u64,
+        total: u64,
+        tokens: u64,
+        seconds: f64,
+    },
+    StageFinished {
+        stage: String,
+        key: String,
+        outputs: Vec<Output>,
+        seconds: f64,
+    },
+    /// The work is not deterministic: another result was recorded under this key before, and is kept.
+    StageDiffers {
+        stage: String,
+        key: String,
+        ports: Vec<String>,
+    },
+    /// A stored input of `stage` was lost or damaged, so `remade` runs again.
+    InputLost {
+        stage: String,
+        remade: String,
+        what: String,
+    },
+    StageFailed {
+        stage: String,
+        fault: &'static str,
+        message: String,
+        hint: Option<String>,
+        seconds: f64,
+    },
+    /// Not run, because of these stages, or because the run was stopped (then `because` is empty).
+    StageSkipped {
+        stage: String,
+        because: Vec<String>,
+    },
+    RunFinished {
+        run: String,
+        hits: usize,
+        ran: usize,
+        failed: usize,
+        skipped: usize,
+        seconds: f64,
+    },
+}
+
+/// An event with its time.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stamped<'a> {
+    pub time: Timestamp,
+    #[serde(flatten)]
+    pub event: &'a Event,
+}
+
+impl Stamped<'_> {
+    /// One line of JSON, with its line feed.
+    pub fn line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self).map(|line| line + "\n")
+    }
+}
+
+/// The name of a fault in events and records.
+pub const fn fault_name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Input => "input",
+        Fault::Environment => "environment",
+        Fault::Internal => "internal",
+        Fault::Interrupted => "interrupted",
+    }
+}
+
+/// Shows or keeps events.
+pub trait Reporter: Send {
+    /// Takes one event, in the order in which they happened.
+    fn event(&mut self, event: &Stamped<'_>);
+}
+
+/// Hands every event to every reporter, one at a time.
+#[derive(Default)]
+pub struct Events {
+    reporters: Mutex<Vec<Box<dyn Reporter>>>,
+}
+
+impl Events {
+    /// Events for these reporters.
+    pub fn new(reporters: Vec<Box<dyn Reporter>>) -> Self {
+        Self { reporters: Mutex::new(reporters) }
+    }
+
+    /// Reports one event.
+    pub fn emit(&self, event: &Event) {
+        let stamped = Stamped { time: Timestamp::now(), event };
+        // A reporter that panicked has lost a line, not its state.
+        let mut reporters = self.reporters.lock().unwrap_or_else(PoisonError::into_inner);
+        for reporter in reporters.iter_mut() {
+            reporter.event(&stamped);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One stage: inputs verified, work done in a private folder, outputs checked, published, recorded.
+
+use std::any::Any;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use retmask_cache::{Committed, Digest, DigestKind, Output, Provenance, Readable, Reading, Record};
+use retmask_stages::artifact::{Form, Media, schema, table};
+use retmask_stages::contract::{Cancel, Context, Inputs, OutputPort, Outputs, Progress};
+
+use super::folder::versions;
+use crate::error::{Error, Result};
+use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex};
+use crate::plan::{Content, Planner, Resolved, Results, SourceState, output_of, read_embedded, source_digest};
+
+/// A stage about to run: everything it needs, apart from the threads it runs on.
+pub struct Prepared {
+    inputs: Inputs,
+    /// Keeps the store's files readable while the stage runs.
+    _held: Vec<Readable>,
+    /// The user's files it reads, with the digests that stand in its key.
+    in_place: Vec<(SourceIndex, PathBuf, Media, Digest)>,
+}
+
+/// Inputs ready to be read, or the stages whose stored outputs turned out lost.
+pub enum Preparation {
+    Ready(Prepared),
+    Lost(Vec<(StageIndex, String)>),
+}
+
+/// What running a stage gave.
+#[derive(Debug)]
+pub struct Made {
+    pub record: Arc<Record>,
+    /// The ports at which the store keeps an earlier, different result.
+    pub differs: Vec<String>,
+}
+
+/// Verifies the inputs of a stage and finds paths to read them from.
+///
+/// # Errors
+/// `Environment` when the store cannot be read.
+pub fn prepare(planner: &Planner<'_>, index: StageIndex, results: &Results) -> Result<Preparation> {
+    let (mut inputs, mut held, mut in_place, mut lost) = (Inputs::default(), Vec::new(), Vec::new(), Vec::new());
+    for binding in &planner.pipeline().stage(index).inputs {
+        let readable = match binding.origin {
+            Origin::Source(source) => {
+                let SourceState::Known(known) = planner.source(source) else {
+                    return Err(Error::internal("a stage with a missing source was about to run"));
+                };
+                match &known.content {
+                    Content::InPlace(path) => {
+                        in_place.push((source, path.clone(), known.media, known.digest));
+                        inputs.insert(binding.port.name, &binding.label, binding.media, path);
+                        continue;
+                    }
+                    Content::Embedded { files, output } => read_embedded(planner.store(), files, output)?,
+                }
+            }
+            Origin::Stage { stage, port } => {
+                let record =
+                    results[stage.0].as_ref().ok_or_else(|| Error::internal("a stage ran before its input"))?;
+                match planner.store().read(output_of(record, port.name)?)? {
+                    Reading::Ready(readable) => readable,
+                    Reading::Lost(reason) => {
+                        lost.push((stage, reason.to_string()));
+                        continue;
+                    }
+                }
+            }
+        };
+        inputs.insert(binding.port.name, &binding.label, binding.media, readable.path());
+        held.push(readable);
+    }
+    if lost.is_empty() {
+        return Ok(Preparation::Ready(Prepared { inputs, _held: held, in_place }));
+    }
+    Ok(Preparation::Lost(lost))
+}
+
+/// What running one stage needs besides its inputs.
+pub struct Job<'a> {
+    pub planner: &'a Planner<'a>,
+    pub stage: &'a Stage,
+    pub resolved: &'a Resolved,
+    pub threads: NonZeroUsize,
+    pub progress: Arc<dyn Progress>,
+    pub cancel: Cancel,
+}
+
+impl Job<'_> {
+    /// Runs the stage and publishes its outputs; when it fails, nothing is published.
+    ///
+    /// # Errors
+    /// As the stage says; `Internal` when it panics or breaks its contract; `Input` when a source changed
+    /// meanwhile; `Environment` when the store cannot take the outputs.
+    pub fn run(&self, prepared: &Prepared) -> Result<Made> {
+        let store = self.planner.store();
+        let staging = store.stage()?;
+        let scratch = store.stage()?;
+        let outputs = Outputs::new(staging.path());
+        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path());
+        let created = SystemTime::now();
+        let began = Instant::now();
+        self.work(prepared, &outputs, &context)?;
+        let duration = began.elapsed();
+        drop(scratch);
+        for (source, path, media, digest) in &prepared.in_place {
+            self.still_the_same(*source, path, *media, digest)?;
+        }
+        let ports = self.stage.kind.outputs;
+        let digests = ports
+            .iter()
+            .map(|port| check(self.stage, port, &outputs.path(port.name)))
+            .collect::<Result<Vec<Option<Digest>>>>()?;
+        let paths: Vec<PathBuf> = ports.iter().map(|port| outputs.path(port.name)).collect();
+        let published = store.publish(&staging, &paths)?;
+        let outputs = ports.iter().zip(digests).zip(published).map(|((port, logical), published)| Output {
+            port: port.name.to_owned(),
+            media: port.media.name().to_owned(),
+            form: published.form,
+            digest: logical.unwrap_or(published.digest),
+            blob: published.blob,
+            size: published.size,
+        });
+        let record = Record {
+            key: self.resolved.key,
+            outputs: outputs.collect(),
+            provenance: Provenance {
+                kind: self.stage.kind.name.to_owned(),
+                epoch: self.stage.kind.epoch,
+                fields: self.resolved.fields.clone(),
+                created_milliseconds: milliseconds(created.duration_since(UNIX_EPOCH).unwrap_or_default()),
+                duration_milliseconds: milliseconds(duration),
+                tools: versions(),
+            },
+        };
+        Ok(match store.commit(&record)? {
+            Committed::New => Made { record: record.into(), differs: Vec::new() },
+            Committed::Already(kept) => Made { record: (*kept).into(), differs: Vec::new() },
+            Committed::Differs { kept, ports } => Made { record: (*kept).into(), differs: ports },
+        })
+    }
+
+    /// The stage's own work, on its own threads; a panic becomes an internal error.
+    fn work(&self, prepared: &Prepared, outputs: &Outputs, context: &Context) -> Result<()> {
+        let name = &self.stage.name;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(self.threads.get())
+            .thread_name(|index| format!("stage-{index}"))
+            .build()
+            .map_err(|error| Error::environment(format!("stage `{name}`: cannot start threads: {error}")))?;
+        let work = || pool.install(|| self.stage.work.run(&prepared.inputs, outputs, context));
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => Ok(result?),
+            Err(panic) => Err(Error::internal(format!("the stage panicked: {}", panic_message(&*panic)))),
+        }
+    }
+
+    /// A source that changed while it was read leaves nothing to publish: nobody knows what was read.
+    fn still_the_same(&self, source: SourceIndex, path: &Path, media: Media, before: &Digest) -> Result<()> {
+        let after = source_digest(self.planner.store(), path, media.form());
+        if after.as_ref().is_ok_and(|after| after == before) {
+            return Ok(());
+        }
+        let name = &self.planner.pipeline().source(source).name;
+        let message =
+            format!("source `{name}`, {}, changed while the stage was running; nothing was published", path.display());
+        Err(Error::input(message).with_hint("run again once nothing writes there"))
+    }
+}
+
+/// Checks that an output is there, in its declared form and schema; gives the logical digest of a table.
+fn check(stage: &Stage, port: &OutputPort, path: &Path) -> Result<Option<Digest>> {
+    let broken = |what: String| Error::internal(format!("kind `{}`: output `{}` {what}", stage.kind.name, port.name));
+    let facts = match std::fs::symlink_metadata(path) {
+        Ok(facts) => facts,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(broken("was not written".into())),
+        Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
+    };
+    let (is_file, is_folder) = (facts.is_file(), facts.is_dir());
+    match port.media.form() {
+        Form::Table | Form::File if !is_file => return Err(broken("is not a file".into())),
+        Form::Tree if !is_folder => return Err(broken("is not a folder".into())),
+        Form::FileOrTree if !is_file && !is_folder => return Err(broken("is neither a file nor a folder".into())),
+        Form::Tree | Form::File | Form::FileOrTree => return Ok(None),
+        Form::Table => {}
+    }
+    let expected = schema::of(port.media).ok_or_else(|| broken("is a table without a schema".into()))?;
+    // What this program wrote a moment ago and cannot read is its own fault.
+    let batch = table::read_any(path).map_err(|error| broken(format!("cannot be read back: {error}")))?;
+    if batch.schema().fields() != expected.fields() {
+        let columns: Vec<String> =
+            batch.schema().fields().iter().map(|field| format!("{}: {}", field.name(), field.data_type())).collect();
+        return Err(broken(format!("has not the columns of {}, but {}", port.media.name(), columns.join(", "))));
+    }
+    Ok(Some(Digest::new(DigestKind::Logical, table::batch_digest(&batch)?)))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,150 @@
+//! Executes a pipeline: hits are taken, the rest runs, everything is told and recorded.
+
+mod events;
+mod execute;
+mod folder;
+mod interrupt;
+mod progress;
+pub mod report;
+mod schedule;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+pub use events::Reporter;
+pub use folder::{StageOutputs, StageState};
+pub use interrupt::Interrupts;
+
+use crate::error::{Error, Result};
+use crate::pipeline::{Place, StageIndex};
+use crate::plan::{Planner, SourceState, StagePlan, plan_json};
+use events::{Event, Events};
+use folder::{RunFacts, RunFolder, RunState, versions};
+use schedule::{Budget, Scheduler};
+
+/// What to run with.
+pub struct Options {
+    /// CPUs that running stages share.
+    pub cpus: NonZeroUsize,
+    /// Threads of this process, for the record.
+    pub threads: NonZeroUsize,
+    /// Values set on the command line, for the record.
+    pub overrides: Vec<String>,
+    /// What is to happen.
+    pub plan: Vec<StagePlan>,
+}
+
+/// How a run went.
+pub struct Outcome {
+    pub run: String,
+    pub folder: PathBuf,
+    /// Every stage, in file order.
+    pub stages: Vec<StageOutputs>,
+    pub seconds: f64,
+    /// Failed stages, in the order in which they failed.
+    pub failures: Vec<(StageIndex, Error)>,
+    pub interrupted: bool,
+}
+
+/// Refuses to run with sources missing: names each and what brings it.
+///
+/// # Errors
+/// `Input` when a source that a stage reads is missing.
+pub fn require_sources(planner: &Planner<'_>) -> Result<()> {
+    let (mut messages, mut hints) = (Vec::new(), Vec::new());
+    for index in planner.missing() {
+        if let SourceState::Missing { message, hint } = planner.source(index) {
+            messages.push(message.clone());
+            hints.extend(hint.clone().filter(|hint| !hints.contains(hint)));
+        }
+    }
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let error = Error::input(messages.join("\n  "));
+    Err(if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) })
+}
+
+/// Runs a pipeline whose sources are all there. `reporters` are given the events; the record of the run is
+/// kept in the store whatever happens.
+///
+/// # Errors
+/// `Environment` when the store cannot be used. Stages that fail are in the outcome.
+pub fn run(
+    planner: &Planner<'_>,
+    options: Options,
+    mut reporters: Vec<Box<dyn Reporter>>,
+    interrupts: &Interrupts,
+) -> Result<Outcome> {
+    let began = Instant::now();
+    let pipeline = planner.pipeline();
+    let folder = RunFolder::create(planner.store(), pipeline)?;
+    let mut facts = RunFacts {
+        run: folder.id().to_owned(),
+        pipeline: pipeline.name.clone(),
+        file: pipeline.path.clone(),
+        overrides: options.overrides,
+        state: RunState::Running,
+        started: Timestamp::now(),
+        finished: None,
+        versions: versions(),
+        threads: options.threads.get(),
+        cpus: options.cpus.get(),
+        process: std::process::id(),
+    };
+    folder.write_json("run.json", &facts)?;
+    folder.write_json("plan.json", &plan_json(planner, &options.plan))?;
+    let text = pipeline.texts.content(Place { text: 0, start: 0, end: 0 });
+    folder.write("pipeline.yaml", text.as_bytes())?;
+    reporters.insert(0, folder.events()?);
+    let events = Arc::new(Events::new(reporters));
+    events.emit(&Event::RunStarted {
+        run: folder.id().to_owned(),
+        pipeline: pipeline.name.clone(),
+        stages: pipeline.stages().len(),
+        folder: folder.path().display().to_string(),
+    });
+    let cancel = interrupts.stages_run();
+    let budget = Budget { cpus: options.cpus, memory: memory_bytes() };
+    let mut scheduler = Scheduler::new(planner, &folder, events.clone(), cancel.clone(), budget);
+    scheduler.settle(options.plan)?;
+    let ran = if scheduler.is_done() { Ok(()) } else { scheduler.run() };
+    let stages = scheduler.outputs();
+    let failures = scheduler.into_failures();
+    let interrupted = cancel.is_cancelled() && stages.iter().any(|stage| stage.state == StageState::Skipped);
+    let count = |state| stages.iter().filter(|stage| stage.state == state).count();
+    let seconds = began.elapsed().as_secs_f64();
+    events.emit(&Event::RunFinished {
+        run: folder.id().to_owned(),
+        hits: count(StageState::Hit),
+        ran: count(StageState::Ran),
+        failed: count(StageState::Failed),
+        skipped: count(StageState::Skipped),
+        seconds,
+    });
+    facts.finished = Some(Timestamp::now());
+    facts.state = match (&ran, interrupted, failures.is_empty()) {
+        (_, true, _) => RunState::Interrupted,
+        (Err(_), ..) | (_, _, false) => RunState::Failed,
+        _ => RunState::Finished,
+    };
+    let written = folder.write_json("run.json", &facts);
+    ran?;
+    if failures.is_empty() && !interrupted {
+        written?;
+    }
+    let (run, folder) = (folder.id().to_owned(), folder.path().to_path_buf());
+    Ok(Outcome { run, folder, stages, seconds, failures, interrupted })
+}
+
+/// The machine's memory; `None` where the system does not say.
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}

@@ -1,0 +1,478 @@
+//! The scheduler: what is ready runs as soon as its resources are free; what became a hit meanwhile does not.
+//!
+//! One thread owns all state and waits for messages; each running stage has a thread of its own. A stage whose
+//! key is locked by another process is waited for without holding resources, and looked up again.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::Scope;
+use std::time::Instant;
+
+use retmask_cache::{Key, KeyLock, MissReason};
+use retmask_stages::contract::{Cancel, Fault};
+
+use super::events::{Event, Events, fault_name};
+use super::execute::{Job, Made, Preparation, prepare};
+use super::folder::{RunFolder, StageOutputs, StageState};
+use super::progress::StageProgress;
+use crate::error::{Error, Result};
+use crate::pipeline::StageIndex;
+use crate::plan::{Found, Planner, Reason, Resolved, Results, StagePlan, State};
+
+/// How often one stage may find its inputs lost before the disk is blamed.
+const MOST_LOSSES: u32 = 3;
+
+/// What a run has at its disposal.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// CPUs that running stages share.
+    pub cpus: NonZeroUsize,
+    /// Bytes of memory that running stages share; not limited when not known.
+    pub memory: Option<u64>,
+}
+
+/// Where a stage is.
+enum Status {
+    /// Some input is not known yet.
+    Pending,
+    /// Its key is known, and nothing is recorded under it.
+    Ready {
+        resolved: Arc<Resolved>,
+        reason: Reason,
+    },
+    /// Another process makes it.
+    Awaited,
+    Running,
+    Done {
+        hit: bool,
+    },
+    Failed,
+    Skipped,
+}
+
+/// What the threads say to the scheduler.
+enum Message {
+    /// The lock of another process is gone (or the wait was given up).
+    Freed(StageIndex, Result<()>),
+    /// A stage ended; `seconds` of wall time.
+    Ended(StageIndex, Result<Outcome>, f64),
+}
+
+enum Outcome {
+    Made(Made),
+    /// Another process made it between the look-up and the lock.
+    Found(Arc<retmask_cache::Record>),
+    /// Inputs of these stages are lost.
+    Lost(Vec<(StageIndex, String)>),
+}
+
+/// Runs everything a pipeline needs.
+pub struct Scheduler<'a> {
+    planner: &'a Planner<'a>,
+    folder: &'a RunFolder,
+    events: Arc<Events>,
+    cancel: Cancel,
+    budget: Budget,
+    status: Vec<Status>,
+    results: Results,
+    keys: Vec<Option<Key>>,
+    losses: Vec<u32>,
+    /// Failed stages with why, in the order in which they failed.
+    failures: Vec<(StageIndex, Error)>,
+    free_cpus: usize,
+    free_memory: Option<u64>,
+    /// After a failure of the machine nothing new is started.
+    halted: bool,
+}
+
+impl<'a> Scheduler<'a> {
+    pub fn new(
+        planner: &'a Planner<'a>,
+        folder: &'a RunFolder,
+        events: Arc<Events>,
+        cancel: Cancel,
+        budget: Budget,
+    ) -> Self {
+        let count = planner.pipeline().stages().len();
+        Self {
+            planner,
+            folder,
+            events,
+            cancel,
+            budget,
+            status: (0..count).map(|_| Status::Pending).collect(),
+            results: vec![None; count],
+            keys: vec![None; count],
+            losses: vec![0; count],
+            failures: Vec::new(),
+            free_cpus: budget.cpus.get(),
+            free_memory: budget.memory,
+            halted: false,
+        }
+    }
+
+    /// Takes over what planning has found out.
+    ///
+    /// # Errors
+    /// `Environment` when the record of the run cannot be written.
+    pub fn settle(&mut self, plan: Vec<StagePlan>) -> Result<()> {
+        for StagePlan { stage, resolved, state } in plan {
+            self.keys[stage.0] = resolved.as_ref().map(|resolved| resolved.key);
+            match (state, resolved) {
+                (State::Hit(record), _) => self.hit(stage, record),
+                (State::Run(reason), Some(resolved)) => {
+                    self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason };
+                }
+                _ => {}
+            }
+        }
+        self.save()
+    }
+
+    /// Whether every stage has its result.
+    pub fn is_done(&self) -> bool {
+        self.status.iter().all(|status| matches!(status, Status::Done { .. }))
+    }
+
+    /// Runs what is not done, until nothing more can run.
+    ///
+    /// # Errors
+    /// `Environment` when the store cannot be used. Failed stages are in [`Self::failures`].
+    pub fn run(&mut self) -> Result<()> {
+        let (sender, receiver) = channel();
+        let outcome = std::thread::scope(|scope| {
+            let outcome = self.serve(scope, &sender, &receiver);
+            if outcome.is_err() {
+                // The scope waits for its threads; they are to stop soon.
+                self.cancel.cancel();
+            }
+            outcome
+        });
+        self.skip_the_rest();
+        let saved = self.save();
+        outcome?;
+        // What made a stage fail, a full disk say, is what is to be told.
+        if self.failures.is_empty() { saved } else { Ok(()) }
+    }
+
+    /// Failed stages and why.
+    pub fn into_failures(self) -> Vec<(StageIndex, Error)> {
+        self.failures
+    }
+
+    /// Every stage's state and outputs, in file order.
+    pub fn outputs(&self) -> Vec<StageOutputs> {
+        let stages = self.planner.pipeline().stages().iter().enumerate();
+        stages
+            .map(|(index, stage)| {
+                let record = self.results[index].as_ref();
+                StageOutputs {
+                    stage: stage.name.clone(),
+                    kind: stage.kind.name.to_owned(),
+                    state: match &self.status[index] {
+                        Status::Pending | Status::Ready { .. } | Status::Awaited | Status::Running => {
+                            StageState::Pending
+                        }
+                        Status::Done { hit: true } => StageState::Hit,
+                        Status::Done { hit: false } => StageState::Ran,
+                        Status::Failed => StageState::Failed,
+                        Status::Skipped => StageState::Skipped,
+                    },
+                    seconds: record.map(|record| record.provenance.duration_milliseconds as f64 / 1000.0),
+                    key: self.keys[index],
+                    outputs: record.map(|record| record.outputs.clone()).unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+
+    fn serve<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        sender: &Sender<Message>,
+        receiver: &Receiver<Message>,
+    ) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        loop {
+            self.start_what_fits(scope, sender)?;
+            let active = self.status.iter().any(|status| matches!(status, Status::Running | Status::Awaited));
+            if !active {
+                return Ok(());
+            }
+            let message = receiver.recv().map_err(|_| Error::internal("the scheduler lost its threads"))?;
+            match message {
+                Message::Freed(stage, waited) => {
+                    waited?;
+                    self.status[stage.0] = Status::Pending;
+                    if !self.stopping() {
+                        self.advance(stage)?;
+                    }
+                }
+                Message::Ended(stage, outcome, seconds) => {
+                    self.release(stage);
+                    self.ended(stage, outcome, seconds)?;
+                    // Written again at the end, where a failure counts.
+                    let _ = self.save();
+                }
+            }
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.halted || self.cancel.is_cancelled()
+    }
+
+    /// Moves a pending stage on: to done when its key is known and recorded, else to ready. What reads a stage
+    /// that is done is moved on as well.
+    fn advance(&mut self, first: StageIndex) -> Result<()> {
+        let mut queue = BTreeSet::from([first]);
+        while let Some(stage) = queue.pop_first() {
+            if !matches!(self.status[stage.0], Status::Pending) {
+                continue;
+            }
+            let Some(resolved) = self.planner.resolve(stage, &self.results)? else { continue };
+            self.keys[stage.0] = Some(resolved.key);
+            match self.planner.look_up(stage, &resolved.key)? {
+                Found::Hit(record) => {
+                    self.hit(stage, record);
+                    queue.extend(self.planner.pipeline().readers(stage));
+                }
+                Found::Miss(miss) => self.make_ready(stage, resolved, &miss)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn make_ready(&mut self, stage: StageIndex, resolved: Resolved, miss: &MissReason) -> Result<()> {
+        let reason = self.planner.explain(stage, &resolved.fields, miss)?;
+        self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason };
+        Ok(())
+    }
+
+    fn hit(&mut self, stage: StageIndex, record: Arc<retmask_cache::Record>) {
+        self.events.emit(&Event::StageHit {
+            stage: self.name(stage),
+            key: record.key.to_string(),
+            outputs: record.outputs.clone(),
+            saved_seconds: record.provenance.duration_milliseconds as f64 / 1000.0,
+        });
+        self.results[stage.0] = Some(record);
+        self.status[stage.0] = Status::Done { hit: true };
+    }
+
+    /// CPUs and memory a stage takes: all the CPUs when it does not say.
+    fn demand(&self, stage: StageIndex) -> (usize, u64) {
+        let resources = self.planner.pipeline().stage(stage).resources;
+        let cpus = resources.cpus.map_or(self.budget.cpus.get(), |cpus| cpus.get() as usize);
+        let memory = resources.memory.map_or(0, std::num::NonZeroU64::get);
+        // A stage that asks for more than there is runs alone with all there is.
+        (cpus.min(self.budget.cpus.get()), self.budget.memory.map_or(0, |all| memory.min(all)))
+    }
+
+    fn release(&mut self, stage: StageIndex) {
+        let (cpus, memory) = self.demand(stage);
+        self.free_cpus += cpus;
+        self.free_memory = self.free_memory.map(|free| free + memory);
+    }
+
+    fn start_what_fits<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>) -> Result<()>
+    where
+        'a: 'scope,
+    {
+        for &stage in self.planner.pipeline().order() {
+            if self.stopping() {
+                break;
+            }
+            let Status::Ready { resolved, reason } = &self.status[stage.0] else { continue };
+            let (cpus, memory) = self.demand(stage);
+            if cpus > self.free_cpus || self.free_memory.is_some_and(|free| memory > free) {
+                continue;
+            }
+            let (resolved, reason) = (resolved.clone(), reason.clone());
+            match self.planner.store().try_lock(&resolved.key)? {
+                None => self.wait_for(scope, stage, resolved.key, sender.clone()),
+                Some(lock) => {
+                    self.free_cpus -= cpus;
+                    self.free_memory = self.free_memory.map(|free| free - memory);
+                    self.start(scope, stage, resolved, reason, lock, sender.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, without resources, until another process lets go of a key.
+    fn wait_for<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        stage: StageIndex,
+        key: Key,
+        sender: Sender<Message>,
+    ) where
+        'a: 'scope,
+    {
+        self.status[stage.0] = Status::Awaited;
+        let (store, cancel) = (self.planner.store(), self.cancel.clone());
+        let (events, name) = (self.events.clone(), self.name(stage));
+        scope.spawn(move || {
+            let mut told = false;
+            let mut waiting = |holder: Option<&str>| {
+                if !std::mem::replace(&mut told, true) {
+                    let holder = holder.map(str::to_owned);
+                    events.emit(&Event::StageWaiting { stage: name.clone(), key: key.to_string(), holder });
+                }
+                !cancel.is_cancelled()
+            };
+            let waited = store.lock(&key, &mut waiting).map(drop).map_err(Error::from);
+            // The scheduler outlives its threads.
+            let _ = sender.send(Message::Freed(stage, waited));
+        });
+    }
+
+    fn start<'scope>(
+        &mut self,
+        scope: &'scope Scope<'scope, '_>,
+        stage: StageIndex,
+        resolved: Arc<Resolved>,
+        reason: Reason,
+        lock: KeyLock,
+        sender: Sender<Message>,
+    ) where
+        'a: 'scope,
+    {
+        self.status[stage.0] = Status::Running;
+        let name = self.name(stage);
+        let threads = NonZeroUsize::new(self.demand(stage).0).unwrap_or(NonZeroUsize::MIN);
+        let progress = StageProgress::new(&name, self.events.clone(), &self.folder.log(&name));
+        let (planner, cancel, events) = (self.planner, self.cancel.clone(), self.events.clone());
+        let results = self.results.clone();
+        scope.spawn(move || {
+            let began = Instant::now();
+            let attempt = || {
+                // Whoever held the lock before may have made it.
+                if let Found::Hit(record) = planner.look_up(stage, &resolved.key)? {
+                    return Ok(Outcome::Found(record));
+                }
+                let prepared = match prepare(planner, stage, &results)? {
+                    Preparation::Lost(lost) => return Ok(Outcome::Lost(lost)),
+                    Preparation::Ready(prepared) => prepared,
+                };
+                let facts = planner.pipeline().stage(stage);
+                let (kind, key) = (facts.kind.name.to_owned(), resolved.key.to_string());
+                events.emit(&Event::StageStarted { stage: name, kind, key, reason });
+                let job =
+                    Job { planner, stage: facts, resolved: &resolved, threads, progress: Arc::new(progress), cancel };
+                job.run(&prepared).map(Outcome::Made)
+            };
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt))
+                .unwrap_or_else(|_| Err(Error::internal("the engine panicked while it ran this stage")));
+            drop(lock);
+            let _ = sender.send(Message::Ended(stage, outcome, began.elapsed().as_secs_f64()));
+        });
+    }
+
+    fn ended(&mut self, stage: StageIndex, outcome: Result<Outcome>, seconds: f64) -> Result<()> {
+        match outcome {
+            Ok(Outcome::Made(Made { record, differs })) => {
+                let (name, key) = (self.name(stage), record.key.to_string());
+                if !differs.is_empty() {
+                    let (stage, key) = (name.clone(), key.clone());
+                    self.events.emit(&Event::StageDiffers { stage, key, ports: differs });
+                }
+                let outputs = record.outputs.clone();
+                self.events.emit(&Event::StageFinished { stage: name, key, outputs, seconds });
+                self.results[stage.0] = Some(record);
+                self.status[stage.0] = Status::Done { hit: false };
+                self.advance_readers(stage)
+            }
+            Ok(Outcome::Found(record)) => {
+                self.hit(stage, record);
+                self.advance_readers(stage)
+            }
+            Ok(Outcome::Lost(lost)) => self.make_again(stage, lost),
+            Err(error) => {
+                self.failed(stage, error, seconds);
+                Ok(())
+            }
+        }
+    }
+
+    fn advance_readers(&mut self, stage: StageIndex) -> Result<()> {
+        if self.stopping() {
+            return Ok(());
+        }
+        for reader in self.planner.pipeline().readers(stage) {
+            self.advance(reader)?;
+        }
+        Ok(())
+    }
+
+    /// Stored inputs were lost since they were looked up: their stages run again first.
+    fn make_again(&mut self, stage: StageIndex, lost: Vec<(StageIndex, String)>) -> Result<()> {
+        self.status[stage.0] = Status::Pending;
+        self.losses[stage.0] += 1;
+        if self.losses[stage.0] > MOST_LOSSES {
+            let what = lost.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join("; ");
+            let error = Error::environment(format!("its stored inputs were lost again and again: {what}"))
+                .with_hint("check the disk of the cache folder");
+            self.failed(stage, error, 0.0);
+            return Ok(());
+        }
+        for (upstream, what) in lost {
+            let (stage, remade) = (self.name(stage), self.name(upstream));
+            self.events.emit(&Event::InputLost { stage, remade, what });
+            self.results[upstream.0] = None;
+            self.status[upstream.0] = Status::Pending;
+            self.advance(upstream)?;
+        }
+        self.advance(stage)
+    }
+
+    fn failed(&mut self, stage: StageIndex, error: Error, seconds: f64) {
+        let fault = error.fault().unwrap_or(Fault::Internal);
+        self.halted |= fault == Fault::Environment;
+        self.status[stage.0] = if fault == Fault::Interrupted { Status::Skipped } else { Status::Failed };
+        if fault == Fault::Interrupted {
+            self.events.emit(&Event::StageSkipped { stage: self.name(stage), because: Vec::new() });
+            return;
+        }
+        let (message, hint) = match &error {
+            Error::Message { message, hint, .. } => (message.clone(), hint.clone()),
+            Error::Pipeline(_) | Error::OutputClosed => (String::new(), None),
+        };
+        let (name, fault) = (self.name(stage), fault_name(fault));
+        self.events.emit(&Event::StageFailed { stage: name, fault, message, hint, seconds });
+        self.failures.push((stage, error));
+    }
+
+    /// What never ran: told with the failed stages it depends on.
+    fn skip_the_rest(&mut self) {
+        let mut because: Vec<BTreeSet<StageIndex>> = vec![BTreeSet::new(); self.status.len()];
+        for &stage in self.planner.pipeline().order() {
+            if matches!(self.status[stage.0], Status::Failed) {
+                because[stage.0].insert(stage);
+            }
+            let own = because[stage.0].clone();
+            for reader in self.planner.pipeline().readers(stage) {
+                because[reader.0].extend(&own);
+            }
+            if matches!(self.status[stage.0], Status::Pending | Status::Ready { .. } | Status::Awaited) {
+                self.status[stage.0] = Status::Skipped;
+                let because = own.iter().map(|&failed| self.name(failed)).collect();
+                self.events.emit(&Event::StageSkipped { stage: self.name(stage), because });
+            }
+        }
+    }
+
+    fn save(&self) -> Result<()> {
+        self.folder.write_json("outputs.json", &self.outputs())
+    }
+
+    fn name(&self, stage: StageIndex) -> String {
+        self.planner.pipeline().stage(stage).name.clone()
+    }
+}

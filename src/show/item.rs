@@ -1,0 +1,150 @@
+//! `STAGE[.PORT][@RUN]`: an output of a stage, in the latest run unless one is named.
+
+use std::path::{Path, PathBuf};
+
+use retmask_cache::{Output, Readable, Reading, Store};
+
+use crate::error::{Error, Result};
+use crate::pipeline::suggest;
+use crate::run::{StageOutputs, StageState};
+
+/// An output found by its address.
+#[derive(Debug)]
+pub struct Item {
+    pub run: String,
+    pub stage: String,
+    pub output: Output,
+    /// The names of the stage's outputs that are not this one.
+    pub others: Vec<String>,
+}
+
+impl Item {
+    /// A verified path to read the artifact from.
+    ///
+    /// # Errors
+    /// `Environment` when the stored content is lost or damaged.
+    pub fn read(&self, store: &Store) -> Result<Readable> {
+        match store.read(&self.output)? {
+            Reading::Ready(readable) => Ok(readable),
+            Reading::Lost(reason) => Err(lost(&reason)),
+        }
+    }
+}
+
+/// A stored artifact that is gone.
+pub fn lost(reason: &retmask_cache::MissReason) -> Error {
+    Error::environment(reason.to_string()).with_hint("run the pipeline again: what is lost is made again")
+}
+
+/// Finds an item by its address.
+///
+/// # Errors
+/// `Input` when there is no such run, stage or port, or the stage has no result there; with the nearest name.
+pub fn find(store: &Store, address: &str) -> Result<Item> {
+    let (name, run) = match address.rsplit_once('@') {
+        Some((name, run)) => (name, Some(run)),
+        None => (address, None),
+    };
+    let runs = runs(store)?;
+    let latest = runs.last().ok_or_else(|| {
+        Error::input(format!("the cache {} has no runs yet", store.root().display()))
+            .with_hint("`retmask run FILE` makes one; another cache is named with --cache DIR or RETMASK_CACHE")
+    })?;
+    let folder = match run {
+        None | Some("latest") => latest,
+        Some(run) => runs.iter().find(|folder| run_name(folder) == run).ok_or_else(|| {
+            let names: Vec<String> = runs.iter().rev().take(5).map(|folder| run_name(folder)).collect();
+            Error::input(format!("there is no run `{run}`")).with_hint(format!("the latest are: {}", names.join(", ")))
+        })?,
+    };
+    let stages = stages_of(folder)?;
+    let run = run_name(folder);
+    let (stage, port) = split(&stages, name);
+    let Some(found) = stages.iter().find(|candidate| candidate.stage == stage) else {
+        let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+        let hint = match runs.iter().rev().find(|folder| has_result(folder, stage)) {
+            Some(folder) => format!("an earlier run has it: `{name}@{}`", run_name(folder)),
+            None => suggest(stage, "its stages", names).join("; "),
+        };
+        return Err(Error::input(format!("run {run} has no stage `{stage}`")).with_hint(hint));
+    };
+    if found.outputs.is_empty() {
+        let error = Error::input(format!("stage `{stage}` has no result in run {run}: it {}", ended(found.state)));
+        let earlier = runs.iter().rev().find(|folder| has_result(folder, stage));
+        return Err(match earlier {
+            Some(folder) => error.with_hint(format!("an earlier run has one: `{name}@{}`", run_name(folder))),
+            None => error,
+        });
+    }
+    let output = match port {
+        None => found.outputs.first(),
+        Some(port) => found.outputs.iter().find(|output| output.port == port),
+    };
+    let Some(output) = output.cloned() else {
+        let names: Vec<&str> = found.outputs.iter().map(|output| output.port.as_str()).collect();
+        let port = port.unwrap_or_default();
+        let error = Error::input(format!("stage `{stage}` has no output `{port}`"));
+        return Err(error.with_hint(suggest(port, "its outputs", names).join("; ")));
+    };
+    let others = found.outputs.iter().filter(|other| other.port != output.port).map(|other| other.port.clone());
+    Ok(Item { run, stage: stage.to_owned(), others: others.collect(), output })
+}
+
+/// A stage's own name may hold dots, so the whole name is tried first.
+fn split<'n>(stages: &[StageOutputs], name: &'n str) -> (&'n str, Option<&'n str>) {
+    if stages.iter().any(|stage| stage.stage == name) {
+        return (name, None);
+    }
+    match name.rsplit_once('.') {
+        Some((stage, port)) => (stage, Some(port)),
+        None => (name, None),
+    }
+}
+
+const fn ended(state: StageState) -> &'static str {
+    match state {
+        StageState::Failed => "failed",
+        StageState::Skipped => "was not run",
+        StageState::Pending => "has not ended",
+        StageState::Hit | StageState::Ran => "has none",
+    }
+}
+
+/// The folders of all runs, oldest first.
+fn runs(store: &Store) -> Result<Vec<PathBuf>> {
+    let folder = store.root().join("runs");
+    let failed = |error: std::io::Error| Error::environment(format!("cannot read {}: {error}", folder.display()));
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut runs = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.join("outputs.json").is_file() {
+            runs.push(path);
+        }
+    }
+    runs.sort_unstable();
+    Ok(runs)
+}
+
+fn run_name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What a run wrote about its stages.
+fn stages_of(folder: &Path) -> Result<Vec<StageOutputs>> {
+    let path = folder.join("outputs.json");
+    let text =
+        std::fs::read(&path).map_err(|error| Error::environment(format!("cannot read {}: {error}", path.display())))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        Error::environment(format!("the record of run {} is damaged: {}: {error}", run_name(folder), path.display()))
+    })
+}
+
+fn has_result(folder: &Path, stage: &str) -> bool {
+    // A run whose record cannot be read is no better place to look.
+    stages_of(folder).is_ok_and(|stages| stages.iter().any(|found| found.stage == stage && !found.outputs.is_empty()))
+}

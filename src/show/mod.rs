@@ -1,0 +1,12 @@
+//! Artifacts of runs, looked at: addressed by stage, read from the store, shown as tables, lists or text.
+
+mod item;
+mod json_rows;
+mod summary;
+mod table;
+pub mod text_table;
+
+pub use item::{Item, find, lost};
+pub use json_rows::json_lines;
+pub use summary::headline;
+pub use table::{View, table};
