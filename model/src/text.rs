@@ -1,6 +1,7 @@
 //! Between text and tokens: tokenizer, chat template, end tokens.
 
 pub mod assets;
+mod stream;
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -9,6 +10,7 @@ use hf_chat_template::{ChatTemplate, FixedClock, Message, RenderInput};
 use tokenizers::Tokenizer;
 
 pub use self::assets::TextAssets;
+pub use self::stream::TextStream;
 use crate::{ModelError, ModelResult};
 
 /// One turn of a conversation.
@@ -81,6 +83,11 @@ impl TextCodec {
         self.tokenizer
             .decode(ids, skip_special)
             .map_err(|error| ModelError::internal(format!("tokens could not be decoded: {error}")))
+    }
+
+    /// Text of tokens as they come, special tokens left out.
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream::new(self)
     }
 
     /// Whether the model has a chat template.

@@ -119,3 +119,22 @@ fn digits_are_split_off_before_merging_as_the_model_was_trained() {
     let ids = codec.encode("list:\n\n12", false).expect("ids");
     assert_eq!(ids[ids.len() - 3..], [newlines, codec.token_id("1").expect("1"), codec.token_id("2").expect("2")]);
 }
+
+#[test]
+#[ignore = "needs SmolLM2; scripts/test runs it"]
+fn streamed_text_is_the_decoded_text() {
+    let codec = open().text_codec().expect("a codec");
+    let text = "Grüße, 世界 🙂🙃!\n\n1. done<|im_end|>";
+    let ids = codec.encode(text, false).expect("ids");
+    let mut stream = codec.stream();
+    let mut pieces: Vec<String> = ids.iter().map(|&id| stream.push(id).expect("text")).collect();
+    pieces.push(stream.finish().expect("text"));
+    assert_eq!(pieces.concat(), codec.decode(&ids, true).expect("text"));
+    assert_eq!(pieces.concat(), text.trim_end_matches("<|im_end|>"));
+    assert!(pieces.iter().all(|piece| !piece.contains(char::REPLACEMENT_CHARACTER)), "{pieces:?}");
+    // A character cut off by the end shows as such.
+    let smile = codec.encode("🙂", false).expect("ids");
+    assert!(smile.len() > 1, "the character takes several tokens");
+    assert_eq!(stream.push(smile[0]).expect("text"), "");
+    assert_eq!(stream.finish().expect("text"), "\u{fffd}");
+}

@@ -27,18 +27,21 @@ pub(crate) fn rows_to_f32(
     }
     let row_bytes = row_length / kind.block_length() * kind.block_bytes();
     let rows_per_task = (VALUES_PER_TASK / row_length).max(1);
-    let not_finite = values
-        .par_chunks_mut(rows_per_task * row_length)
-        .enumerate()
-        .filter_map(|(task, chunk)| {
-            for (row, output) in chunk.chunks_exact_mut(row_length).enumerate() {
-                let source = source_row(task * rows_per_task + row) * row_bytes;
-                row_to_f32(kind, &bytes[source..source + row_bytes], output);
-            }
-            let first = chunk.iter().position(|value| !value.is_finite())?;
-            Some(task * rows_per_task * row_length + first)
-        })
-        .min();
+    let convert = |task: usize, chunk: &mut [f32]| {
+        for (row, output) in chunk.chunks_exact_mut(row_length).enumerate() {
+            let source = source_row(task * rows_per_task + row) * row_bytes;
+            row_to_f32(kind, &bytes[source..source + row_bytes], output);
+        }
+        let first = chunk.iter().position(|value| !value.is_finite())?;
+        Some(task * rows_per_task * row_length + first)
+    };
+    // The pool is not woken for a single task.
+    let not_finite = if rows <= rows_per_task {
+        convert(0, &mut values)
+    } else {
+        let tasks = values.par_chunks_mut(rows_per_task * row_length).enumerate();
+        tasks.filter_map(|(task, chunk)| convert(task, chunk)).min()
+    };
     match not_finite {
         Some(index) => Err(index),
         None => Ok(values),

@@ -1,0 +1,204 @@
+//! `retmask model info`: what a model is. Needs its configuration and weight headers only.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use anstyle::Style;
+use retmask_model::checkpoint::{Checkpoint, StorageSummary};
+use retmask_model::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec};
+use serde_json::{Value, json};
+
+use crate::cli::Settings;
+use crate::error::Result;
+
+/// What `retmask model info` takes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// A GGUF file, or a folder with config.json and safetensors
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+}
+
+/// Executes `retmask model info`.
+///
+/// # Errors
+/// `Input` when the model is not one, or not supported.
+pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
+    let checkpoint = Checkpoint::open(&arguments.model)?;
+    let (spec, storage) = (checkpoint.spec(), checkpoint.storage()?);
+    let text = if settings.printer.json() {
+        format!("{:#}\n", object(spec, &storage))
+    } else {
+        let rows = rows(spec, &storage);
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        for (name, value) in rows {
+            let name = settings.printer.paint(Style::new().bold(), &format!("{name:width$}"));
+            let _ = writeln!(text, "{name}  {value}");
+        }
+        text
+    };
+    settings.printer.data(&text)
+}
+
+/// Bytes of all weights in f32, the form they are computed in.
+fn bytes_in_memory(spec: &ModelSpec) -> u64 {
+    spec.parameters() * size_of::<f32>() as u64
+}
+
+fn rows(spec: &ModelSpec, storage: &StorageSummary) -> Vec<(&'static str, String)> {
+    let types: Vec<String> = storage
+        .element_types
+        .iter()
+        .map(|(kind, (tensors, bytes))| format!("{} ({}, {})", kind.name(), counted(*tensors, "tensor"), size(*bytes)))
+        .collect();
+    let present = |there: bool| if there { "yes" } else { "no" }.to_owned();
+    vec![
+        ("family", spec.family.clone()),
+        ("parameters", grouped(spec.parameters())),
+        ("layers", spec.layers.len().to_string()),
+        ("attention heads", format!("{} per layer, {} in all", spec.query_heads, spec.query_heads * spec.layers.len())),
+        ("key-value heads", format!("{} per layer", spec.key_value_heads)),
+        ("head dimension", spec.head_dim.to_string()),
+        ("hidden size", spec.hidden_size.to_string()),
+        ("intermediate size", spec.intermediate_size.to_string()),
+        ("vocabulary", grouped(spec.vocabulary_size as u64)),
+        ("tied embeddings", present(spec.tied_embeddings)),
+        ("context", format!("{} tokens", grouped(spec.context_length as u64))),
+        ("attention", attention(spec)),
+        ("rotary", spec.rotary.iter().map(rotary).collect::<Vec<_>>().join("; ")),
+        ("norms", norms(spec)),
+        ("file", format!("{}, {}, {}", storage.format, counted(storage.files, "file"), size(storage.file_bytes))),
+        ("types in file", types.join(", ")),
+        ("weights in memory", format!("{} (f32)", size(bytes_in_memory(spec)))),
+        ("keys and values", format!("{} per token (f32)", size(spec.key_value_bytes_per_token() as u64))),
+        ("tokenizer", present(storage.has_tokenizer)),
+        ("chat template", present(storage.has_chat_template)),
+    ]
+}
+
+fn attention(spec: &ModelSpec) -> String {
+    let full = spec.layers.iter().filter(|layer| layer.span == AttentionSpan::Full).count();
+    let mut windows: Vec<usize> = spec
+        .layers
+        .iter()
+        .filter_map(|layer| match layer.span {
+            AttentionSpan::Full => None,
+            AttentionSpan::Window(window) => Some(window),
+        })
+        .collect();
+    windows.sort_unstable();
+    windows.dedup();
+    if windows.is_empty() {
+        return "full in every layer".into();
+    }
+    let windows: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    format!("full in {full} layers, windows of {} in {}", windows.join(", "), spec.layers.len() - full)
+}
+
+fn rotary(rotary: &RotarySpec) -> String {
+    let base = format!("base {}", rotary.theta);
+    match rotary.scaling {
+        RotaryScaling::None => base,
+        RotaryScaling::Llama3 { factor, original_context, .. } => {
+            format!("{base}, llama3 scaling by {factor} from {original_context} tokens")
+        }
+        RotaryScaling::Yarn { factor, original_context, .. } => {
+            format!("{base}, YaRN scaling by {factor} from {original_context} tokens")
+        }
+    }
+}
+
+fn norms(spec: &ModelSpec) -> String {
+    let placement = match spec.norm_placement {
+        NormPlacement::Pre => "before attention and MLP",
+        NormPlacement::Post => "after attention and MLP",
+    };
+    let query_key = match spec.query_key_norm {
+        QueryKeyNorm::None => "",
+        QueryKeyNorm::PerHead => ", queries and keys per head",
+        QueryKeyNorm::FullWidth => ", queries and keys over all heads",
+    };
+    format!("{placement}{query_key}, epsilon {:e}", spec.norm_epsilon as f32)
+}
+
+fn object(spec: &ModelSpec, storage: &StorageSummary) -> Value {
+    let types: serde_json::Map<String, Value> = storage
+        .element_types
+        .iter()
+        .map(|(kind, (tensors, bytes))| (kind.name().to_owned(), json!({ "tensors": tensors, "bytes": bytes })))
+        .collect();
+    json!({
+        "family": spec.family,
+        "parameters": spec.parameters(),
+        "layers": spec.layers.len(),
+        "attention_heads": spec.query_heads,
+        "key_value_heads": spec.key_value_heads,
+        "head_dim": spec.head_dim,
+        "hidden_size": spec.hidden_size,
+        "intermediate_size": spec.intermediate_size,
+        "vocabulary_size": spec.vocabulary_size,
+        "tied_embeddings": spec.tied_embeddings,
+        "context_length": spec.context_length,
+        "rope_theta": spec.rotary.iter().map(|rotary| rotary.theta).collect::<Vec<_>>(),
+        "norm_epsilon": spec.norm_epsilon,
+        "format": storage.format,
+        "files": storage.files,
+        "file_bytes": storage.file_bytes,
+        "element_types": types,
+        "weight_bytes_in_memory": bytes_in_memory(spec),
+        "key_value_bytes_per_token": spec.key_value_bytes_per_token(),
+        "tokenizer": storage.has_tokenizer,
+        "chat_template": storage.has_chat_template,
+    })
+}
+
+/// `1 tensor`, `2 tensors`.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the largest binary unit that leaves at least one.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = "bytes";
+    for larger in units {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "bytes" { format!("{bytes} {unit}") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_sizes_get_units() {
+        assert_eq!(
+            ["7", "1,234", "134,515,008"],
+            [grouped(7), grouped(1234), grouped(134_515_008)].each_ref().map(String::as_str)
+        );
+        assert_eq!(
+            ["512 bytes", "1.0 KiB", "93.8 MiB"],
+            [size(512), size(1024), size(98_362_432)].each_ref().map(String::as_str)
+        );
+    }
+}
