@@ -4,8 +4,9 @@ mod support;
 
 use std::fs;
 
-use retmask_model::checkpoint::Checkpoint;
-use retmask_model::spec::RotaryScaling;
+use half::bf16;
+use retmask_model::checkpoint::{self, Checkpoint, StoredType};
+use retmask_model::spec::{RotaryScaling, TensorShape};
 use retmask_model::text::{ChatMessage, TextAssets, TextCodec};
 use serde_json::Value;
 
@@ -137,4 +138,29 @@ fn streamed_text_is_the_decoded_text() {
     assert!(smile.len() > 1, "the character takes several tokens");
     assert_eq!(stream.push(smile[0]).expect("text"), "");
     assert_eq!(stream.finish().expect("text"), "\u{fffd}");
+}
+
+#[test]
+#[ignore = "needs SmolLM2; scripts/test runs it"]
+fn a_checkpoint_written_from_the_model_is_the_model() {
+    let source = open();
+    let folder = tempfile::tempdir().expect("a folder");
+    let assets = source.text_assets().expect("texts");
+    let mut values = |tensor: &TensorShape| source.tensor(&tensor.name, &tensor.shape);
+    checkpoint::write(folder.path(), source.spec(), StoredType::Bf16, &mut values, Some(&assets)).expect("written");
+    let copy = Checkpoint::open(folder.path()).expect("the copy opens");
+    assert_eq!(copy.spec(), source.spec());
+    for tensor in source.spec().tensors() {
+        let expected = source.tensor(&tensor.name, &tensor.shape).expect("a tensor");
+        let found = copy.tensor(&tensor.name, &tensor.shape).expect("a tensor");
+        let rounded = expected.iter().map(|&value| bf16::from_f32(value).to_f32());
+        assert!(rounded.eq(found.iter().copied()), "{}", tensor.name);
+    }
+    assert_eq!(copy.text_assets().expect("texts"), assets);
+    let codec = copy.text_codec().expect("a codec");
+    let text = "One, 2, three:\n\n- naïve 🙂<|im_end|>\n";
+    assert_eq!(
+        codec.encode(text, true).expect("ids"),
+        source.text_codec().expect("a codec").encode(text, true).expect("ids")
+    );
 }
