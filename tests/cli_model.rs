@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use retmask_model::heads::{Head, HeadMask};
+use retmask_stages::artifact::mask;
 use serde_json::Value;
 
 /// A Llama model of a few kilobytes with a tensor of every element type.
@@ -72,6 +74,26 @@ impl Made {
 fn info_is_a_table_for_people() {
     let table = said(&["model", "info", "--model", text(&fixture())]);
     insta::assert_snapshot!(table, @r"
+    family             llama
+    parameters         10,496
+    layers             1
+    attention heads    2 per layer, 2 in all
+    key-value heads    1 per layer
+    head dimension     4
+    hidden size        256
+    intermediate size  2
+    vocabulary         8
+    tied embeddings    yes
+    context            64 tokens
+    attention          full in every layer
+    rotary             base 10000
+    norms              before attention and MLP, epsilon 1e-5
+    file               GGUF v3, 1 file, 18.3 KiB
+    types in file      F32 (4 tensors, 5.0 KiB), F16 (1 tensor, 4.0 KiB), BF16 (1 tensor, 4.0 KiB), Q4_0 (1 tensor, 288 bytes), Q4_1 (1 tensor, 320 bytes), Q8_0 (1 tensor, 1.1 KiB), Q4_K (1 tensor, 1.1 KiB), Q6_K (1 tensor, 840 bytes)
+    weights in memory  41.0 KiB (f32)
+    keys and values    32 bytes per token (f32)
+    tokenizer          yes
+    chat template      yes
     ");
 }
 
@@ -113,4 +135,112 @@ fn damaged_models_are_refused_with_exit_code_2() {
 
     let complaint = refused(&["model", "info", "--model", "no-such-model.gguf"]);
     assert!(complaint.contains("no-such-model.gguf"), "{complaint}");
+}
+
+/// The log-probabilities of three token lists under the fixture.
+fn logprobs(more: &[&str]) -> Vec<Vec<f64>> {
+    let ids = Made::new("ids.json", "[[0, 1, 2, 3, 4], [7], [5, 6]]");
+    let model = fixture();
+    let arguments = [&["model", "logprobs", "--model", text(&model), "--ids", text(&ids.path)], more].concat();
+    serde_json::from_str(&said(&arguments)).expect("a list of lists")
+}
+
+#[test]
+fn logprobs_are_one_fewer_than_tokens_and_change_with_the_mask() {
+    let plain = logprobs(&[]);
+    assert_eq!(plain.iter().map(Vec::len).collect::<Vec<_>>(), [4, 0, 1]);
+    assert!(plain.iter().flatten().all(|logprob| logprob.is_finite() && *logprob < 0.0), "{plain:?}");
+
+    let json = Made::new("mask.json", "[[0, 1]]");
+    let masked = logprobs(&["--mask", text(&json.path)]);
+    assert_ne!(masked, plain);
+    let artifact = Made::new("mask.parquet", "");
+    let mask: HeadMask = [Head { layer: 0, head: 1 }].into_iter().collect();
+    mask::write(&artifact.path, &mask).expect("a mask artifact");
+    assert_eq!(logprobs(&["--mask", text(&artifact.path)]), masked, "both forms of a mask mean the same");
+    let none = Made::new("mask.json", "[]");
+    assert_eq!(logprobs(&["--mask", text(&none.path)]), plain);
+}
+
+#[test]
+fn logprobs_need_no_tokenizer() {
+    // The tokenizer's name is not one that is supported; only its ids matter here.
+    let model = Made::replacing(b"\x04\0\0\0\0\0\0\0gpt2", b"\x04\0\0\0\0\0\0\0none");
+    let ids = Made::new("ids.json", "[[1, 2]]");
+    let answer = said(&["model", "logprobs", "--model", text(&model.path), "--ids", text(&ids.path)]);
+    assert_eq!(serde_json::from_str::<Vec<Vec<f64>>>(&answer).expect("a list of lists")[0].len(), 1);
+}
+
+#[test]
+fn wrong_ids_masks_and_weights_are_refused() {
+    let model = fixture();
+    let ask = |model: &Path, ids: &str, mask: &str| {
+        let (ids, mask) = (Made::new("ids.json", ids), Made::new("mask.json", mask));
+        let (ids, mask) = (text(&ids.path), text(&mask.path));
+        refused(&["model", "logprobs", "--model", text(model), "--ids", ids, "--mask", mask])
+    };
+    for (ids, mask, expected) in [
+        ("[[1, 2], [8]]", "[]", "ids.json: token 8 is outside the model's vocabulary (0 to 7)"),
+        ("[[1, 2], []]", "[]", "ids.json: sequence 1 has no tokens"),
+        ("[[1, -2]]", "[]", "ids.json: expected a JSON list of token-id lists"),
+        ("[1, 2]", "[]", "ids.json: expected a JSON list of token-id lists"),
+        ("[[1, 2]]", "[[0, 2]]", "mask.json: the mask names head 0-2, but the model has 1 layers of 2 heads"),
+        ("[[1, 2]]", "[[0, 1], [0, 1]]", "mask.json: the mask names head 0-1 twice"),
+        ("[[1, 2]]", "{}", "mask.json: a mask is a JSON list"),
+        ("[[1, 2]]", "PAR1 but no more", "mask.json"),
+    ] {
+        let complaint = ask(&model, ids, mask);
+        assert!(complaint.contains(expected), "{complaint}");
+    }
+    let long = format!("[[{}]]", vec!["1"; 65].join(","));
+    assert!(ask(&model, &long, "[]").contains("sequence 0 has 65 tokens; the model's context is 64"));
+
+    // The final norm is the last tensor of the file.
+    let damaged = Made::changed(|bytes| {
+        let place = bytes.len() - 4;
+        bytes[place..].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let complaint = ask(&damaged.path, "[[1, 2]]", "[]");
+    assert!(
+        complaint.contains("`output_norm.weight` (model.norm.weight) holds a value that is not finite"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn generation_depends_on_prompt_seed_and_mask_only() {
+    let model = fixture();
+    let generate = |more: &[&str]| {
+        let fixed = ["model", "generate", "--model", text(&model), "--prompt", "ab ab12", "--max-new-tokens", "12"];
+        said(&[&fixed, more].concat())
+    };
+    let greedy = generate(&[]);
+    assert_eq!(generate(&["--threads", "1"]), greedy);
+    let answer: Value = serde_json::from_str(&generate(&["--json"])).expect("JSON");
+    assert_eq!(format!("{}\n", answer["text"].as_str().expect("text")), greedy);
+    let tokens = answer["tokens"].as_array().expect("tokens").len();
+    let ended = answer["tokens"][tokens - 1] == 0;
+    assert_eq!(answer["stop"], if ended { "stop" } else { "length" });
+    assert!(ended || tokens == 12, "{answer}");
+
+    let sampled = |seed: &str| generate(&["--json", "--temperature", "5", "--top-p", "0.95", "--seed", seed]);
+    assert_eq!(sampled("1"), sampled("1"));
+    assert!((2..9).any(|seed| sampled(&seed.to_string()) != sampled("1")), "seeds change samples");
+}
+
+#[test]
+fn generation_requests_that_make_no_sense_are_refused() {
+    let model = fixture();
+    let ask = |more: &[&str]| {
+        let output = retmask(&[&["model", "generate", "--model", text(&model), "--prompt", "ab"], more].concat());
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(ask(&["--temperature", "0"]).contains("expected a number above 0"));
+    assert!(ask(&["--temperature", "1", "--top-p", "1.5"]).contains("expected a number above 0 and at most 1"));
+    assert!(ask(&["--top-p", "0.5"]).contains("--temperature"));
+    assert!(ask(&["--max-new-tokens", "100"]).contains("exceeds the model's context of 64 tokens"));
+    let without_template = Made::replacing(b"tokenizer.chat_template", b"tokenizer.chat_templatf");
+    let complaint = refused(&["model", "generate", "--model", text(&without_template.path), "--prompt", "ab"]);
+    assert!(complaint.contains("has no chat template") && complaint.contains("--raw"), "{complaint}");
 }

@@ -50,6 +50,12 @@ pub fn generate(
         }
         let tokens = pass(decoder, &mut slots, limits.rows_per_pass.max(1))?;
         sink.processed(tokens)?;
+        for slot in &mut slots {
+            for &token in &slot.tokens[slot.reported..] {
+                sink.generated(slot.index, token)?;
+            }
+            slot.reported = slot.tokens.len();
+        }
         // Completed slots leave in order, so that equal runs report in equal order.
         let (done, running): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.stop.is_some());
         slots = running;
@@ -100,6 +106,8 @@ struct Slot<'a> {
     sampling: Sampling,
     key_values: Vec<KeyValues>,
     tokens: Vec<u32>,
+    /// How many of `tokens` the sink has been told of.
+    reported: usize,
     probes: Vec<Vec<u32>>,
     probe_gaps: Vec<Vec<f32>>,
     logit_gaps: Vec<f32>,
@@ -118,6 +126,7 @@ impl<'a> Slot<'a> {
             sampling: request.sampling.clone(),
             key_values: decoder.spec().layers.iter().map(|_| store()).collect(),
             tokens: Vec::new(),
+            reported: 0,
             probes: Vec::new(),
             probe_gaps: Vec::new(),
             logit_gaps: Vec::new(),

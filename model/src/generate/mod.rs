@@ -88,6 +88,11 @@ impl Default for Limits {
 
 /// Told of each completion as soon as it is there, in no promised order, and of tokens processed.
 pub trait Sink {
+    /// A request's next token was chosen, the last one (a stop token) included. For text that appears as it is
+    /// made; completions bring all tokens again.
+    fn generated(&mut self, _request: usize, _token: u32) -> ModelResult<()> {
+        Ok(())
+    }
     /// A request (by its index in the list) is done.
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()>;
     /// `count` more tokens went through the model (prompt and generated). Return an error to stop.
