@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod preference;
 pub mod reference_logprobs;
 pub mod registry;
+pub mod report;
 pub mod sample_pairs;
 pub mod score_heads;
 pub mod synthetic;

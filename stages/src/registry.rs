@@ -30,4 +30,5 @@ kinds! {
     crate::sample_pairs::SamplePairs,
     crate::reference_logprobs::ReferenceLogprobs,
     crate::dpo::Dpo,
+    crate::report::Report,
 }
