@@ -3,7 +3,8 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,7 +96,9 @@ impl Target {
 
     fn read(&self, bytes: &[u8]) -> ModelResult<()> {
         let path = self.folder.path().join(self.file);
-        fs::write(&path, bytes).expect("written");
+        // Written over, not truncated first: some file systems flush a file that replaces its content that way.
+        let mut file = File::options().create(true).truncate(false).write(true).open(&path).expect("opened");
+        file.write_all(bytes).and_then(|()| file.set_len(bytes.len() as u64)).expect("written");
         let model = if self.file.ends_with(".gguf") { &path } else { self.folder.path() };
         read_everything(model, bytes.len().max(self.header))
     }
@@ -124,14 +127,14 @@ fn lengths_and_counts_that_lie_cost_no_memory() {
     for target in targets() {
         let mut refused = 0;
         for place in 0..target.header - 8 {
-            for lie in [u64::MAX, 1 << 40, 0] {
+            for lie in [u64::MAX, 1 << 62, 1 << 40, 0x0101_0101_0101_0101, 0] {
                 let mut bytes = target.bytes.clone();
                 bytes[place..place + 8].copy_from_slice(&lie.to_le_bytes());
                 refused += usize::from(target.read(&bytes).is_err());
             }
         }
         // Most of a header is structure; were nearly all lies accepted, nothing would be checked.
-        assert!(refused > target.header * 2, "{refused} of {} lies were refused", target.header * 3);
+        assert!(refused > target.header * 3, "{refused} of {} lies were refused", target.header * 5);
     }
 }
 
