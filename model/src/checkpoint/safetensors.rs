@@ -97,7 +97,7 @@ pub(crate) fn read_header(bytes: &[u8]) -> Result<Vec<HeaderEntry>, Reason> {
         .map_err(|error| format!("the header is malformed: {error}"))?;
     let data_start = reader.position();
     let mut entries = header.0.into_iter().map(|(name, stated)| entry(name, stated)).collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by(|one, other| (one.bytes.start, one.bytes.end).cmp(&(other.bytes.start, other.bytes.end)));
+    entries.sort_by_key(|entry| (entry.bytes.start, entry.bytes.end));
     let mut end = 0;
     for entry in &mut entries {
         if entry.bytes.start != end {
