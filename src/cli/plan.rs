@@ -5,9 +5,9 @@ use retmask_cache::Store;
 
 use super::{PipelineArguments, Settings};
 use crate::error::Result;
+use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
 use crate::plan::{Planner, SourceState, StagePlan, State, plan_json};
-use crate::show::text_table::{Align, TextTable};
 
 /// What `retmask plan` takes.
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     if printer.json() {
         return printer.data(&format!("{}\n", plan_json(&planner, &plan)));
     }
-    let heading = |text: &str| printer.paint(Style::new().bold(), text);
-    let mut text = table(&pipeline, &plan).render(heading);
+    let mut text = table(&pipeline, &plan).render(*printer);
     let count = |wanted: fn(&State) -> bool| plan.iter().filter(|stage| wanted(&stage.state)).count();
     text += &format!(
         "{} to run, {} depend on them, {} in the store\n",
@@ -53,28 +52,25 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     printer.data(&text)
 }
 
-fn table(pipeline: &Pipeline, plan: &[StagePlan]) -> TextTable {
-    let mut table = TextTable::new([
-        ("stage", Align::Left),
-        ("kind", Align::Left),
-        ("state", Align::Left),
-        ("reason", Align::Left),
-    ]);
+fn table(pipeline: &Pipeline, plan: &[StagePlan]) -> Table {
+    let mut table =
+        Table::new([("stage", Align::Left), ("kind", Align::Left), ("state", Align::Left), ("reason", Align::Left)]);
     for StagePlan { stage, state, .. } in plan {
-        let (word, reason) = match state {
-            State::Hit(_) => ("hit", String::new()),
-            State::Run(reason) => ("run", reason.to_string()),
+        let (word, style, reason) = match state {
+            State::Hit(_) => ("hit", Style::new().dimmed(), String::new()),
+            State::Run(reason) => ("run", AnsiColor::Green.on_default(), reason.to_string()),
             State::Depends(stages) => {
                 let names: Vec<&str> = stages.iter().map(|&stage| pipeline.stage(stage).name.as_str()).collect();
-                ("depends", format!("on {}", names.join(", ")))
+                ("depends", Style::new(), format!("on {}", names.join(", ")))
             }
             State::Blocked(sources) => {
                 let names: Vec<&str> = sources.iter().map(|&source| pipeline.source(source).name.as_str()).collect();
-                ("blocked", format!("source {} is missing", names.join(", ")))
+                ("blocked", AnsiColor::Yellow.on_default(), format!("source {} is missing", names.join(", ")))
             }
         };
         let stage = pipeline.stage(*stage);
-        table.row([stage.name.clone(), stage.kind.name.to_owned(), word.to_owned(), reason]);
+        let (name, kind, plain) = (stage.name.as_str(), stage.kind.name, Style::new());
+        table.styled_row([(name, plain), (kind, plain), (word, style), (&reason, plain)]);
     }
     table
 }

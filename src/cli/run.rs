@@ -10,12 +10,12 @@ use retmask_stages::artifact::Media;
 
 use super::{PipelineArguments, Settings};
 use crate::error::{Error, Result};
+use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
 use crate::plan::Planner;
 use crate::run::report::{Bars, JsonLines, Lines, bytes, duration};
 use crate::run::{self, Interrupts, Options, Outcome, Reporter, StageOutputs, StageState};
 use crate::show::headline;
-use crate::show::text_table::{Align, TextTable};
 
 /// What `retmask run` takes.
 #[derive(Debug, clap::Args)]
@@ -95,20 +95,17 @@ fn conclude(pipeline: &Pipeline, outcome: Outcome) -> Result<()> {
 
 /// The table of stages, and a line for the run.
 fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> String {
-    let mut table = TextTable::new([
-        ("stage", Align::Left),
-        ("state", Align::Left),
-        ("time", Align::Right),
-        ("outputs", Align::Left),
-    ]);
+    let mut table =
+        Table::new([("stage", Align::Left), ("state", Align::Left), ("time", Align::Right), ("outputs", Align::Left)]);
     let mut saved = 0.0;
     for stage in &outcome.stages {
-        let state = match stage.state {
-            StageState::Hit => "hit",
-            StageState::Ran => "ran",
-            StageState::Failed => "failed",
-            StageState::Skipped => "not run",
-            StageState::Pending => "pending",
+        let plain = Style::new();
+        let (state, style) = match stage.state {
+            StageState::Hit => ("hit", plain.dimmed()),
+            StageState::Ran => ("ran", AnsiColor::Green.on_default()),
+            StageState::Failed => ("failed", AnsiColor::Red.on_default().bold()),
+            StageState::Skipped => ("not run", AnsiColor::Yellow.on_default()),
+            StageState::Pending => ("pending", plain),
         };
         let time = match (stage.state, stage.seconds) {
             (StageState::Ran, Some(seconds)) => duration(seconds),
@@ -120,7 +117,9 @@ fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> Strin
         };
         let outputs: Vec<String> =
             stage.outputs.iter().map(|output| format!("{} {}", output.port, bytes(output.size))).collect();
-        table.row([stage.stage.clone(), state.to_owned(), time, outputs.join(", ")]);
+        let cells =
+            [(stage.stage.clone(), plain), (state.to_owned(), style), (time, plain), (outputs.join(", "), plain)];
+        table.styled_row(cells);
     }
     let count = |state| outcome.stages.iter().filter(|stage| stage.state == state).count();
     let mut line = format!(
@@ -135,9 +134,8 @@ fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> Strin
             line += &format!(", {} {word}", count(state));
         }
     }
-    let heading = |text: &str| settings.printer.paint(Style::new().bold(), text);
     let run = format!("run {}, record in {}", outcome.run, outcome.folder.display());
-    format!("{}{line}, in {}\n{run}\n", table.render(heading), duration(outcome.seconds))
+    format!("{}{line}, in {}\n{run}\n", table.render(settings.printer), duration(outcome.seconds))
 }
 
 /// What reports have to say: their headline tables, and where their pages are.
@@ -148,8 +146,7 @@ fn reports(store: &Store, outcome: &Outcome, settings: &Settings) -> Result<Vec<
             match Media::from_name(&output.media) {
                 Some(Media::ReportSummary) => {
                     if let Reading::Ready(readable) = store.read(output)? {
-                        let style = AnsiColor::Cyan.on_default().bold();
-                        texts.push(headline(readable.path(), |text| settings.printer.paint(style, text))?);
+                        texts.push(headline(readable.path(), settings.printer)?);
                     }
                 }
                 Some(Media::ReportPage) => {

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use anstyle::Style;
 use retmask_cache::{Form, Store};
 use retmask_stages::artifact::{self, Media};
 use serde_json::json;
 
 use super::Settings;
 use crate::error::{Error, Result};
+use crate::output::{Align, Table};
 use crate::run::report::bytes;
-use crate::show::text_table::{Align, TextTable};
 use crate::show::{Item, View, find, json_lines, table};
 
 /// What `retmask show` takes.
@@ -47,7 +46,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         }
         let rows = (arguments.rows > 0).then_some(arguments.rows);
         let view = View { rows, columns: arguments.columns.clone(), sort: arguments.sort.clone() };
-        let text = table(path, &view, |heading| printer.paint(Style::new().bold(), heading))?;
+        let text = table(path, &view, *printer)?;
         describe(&item, settings);
         return printer.data(&text);
     }
@@ -81,12 +80,12 @@ fn show_folder(item: &Item, folder: &Path, settings: &Settings) -> Result<()> {
         let lines = files.iter().map(|(path, size)| format!("{}\n", json!({ "path": path, "size": size })));
         return settings.printer.data(&lines.collect::<String>());
     }
-    let mut table = TextTable::new([("file", Align::Left), ("size", Align::Right)]);
+    let mut table = Table::new([("file", Align::Left), ("size", Align::Right)]);
     for (path, size) in &files {
         table.row([path.clone(), bytes(*size)]);
     }
     describe(item, settings);
-    settings.printer.data(&table.render(|heading| settings.printer.paint(Style::new().bold(), heading)))
+    settings.printer.data(&table.render(settings.printer))
 }
 
 fn list(root: &Path, folder: &Path, files: &mut Vec<(String, u64)>) -> Result<()> {

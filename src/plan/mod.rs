@@ -4,6 +4,7 @@
 //! of stages come from their records. So keys contain the *output* digests of upstream stages, and a stage
 //! whose upstream ran again and gave the same bytes is a hit.
 
+mod encoder;
 mod json;
 pub mod key;
 mod parameters;

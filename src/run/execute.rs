@@ -13,7 +13,7 @@ use retmask_stages::contract::{Cancel, Context, Inputs, OutputPort, Outputs, Pro
 
 use super::folder::versions;
 use crate::error::{Error, Result};
-use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex};
+use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex, Work};
 use crate::plan::{Content, Planner, Resolved, Results, SourceState, output_of, read_embedded, source_digest};
 
 /// A stage about to run: everything it needs, apart from the threads it runs on.
@@ -105,7 +105,7 @@ impl Job<'_> {
         let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path());
         let created = SystemTime::now();
         let began = Instant::now();
-        self.work(prepared, &outputs, &context)?;
+        work(&*self.stage.work, self.threads, &prepared.inputs, &outputs, &context)?;
         let duration = began.elapsed();
         drop(scratch);
         for (source, path, media, digest) in &prepared.in_place {
@@ -114,7 +114,7 @@ impl Job<'_> {
         let ports = self.stage.kind.outputs;
         let digests = ports
             .iter()
-            .map(|port| check(self.stage, port, &outputs.path(port.name)))
+            .map(|port| check(self.stage.kind.name, port, &outputs.path(port.name)))
             .collect::<Result<Vec<Option<Digest>>>>()?;
         let paths: Vec<PathBuf> = ports.iter().map(|port| outputs.path(port.name)).collect();
         let published = store.publish(&staging, &paths)?;
@@ -145,21 +145,6 @@ impl Job<'_> {
         })
     }
 
-    /// The stage's own work, on its own threads; a panic becomes an internal error.
-    fn work(&self, prepared: &Prepared, outputs: &Outputs, context: &Context) -> Result<()> {
-        let name = &self.stage.name;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads.get())
-            .thread_name(|index| format!("stage-{index}"))
-            .build()
-            .map_err(|error| Error::environment(format!("stage `{name}`: cannot start threads: {error}")))?;
-        let work = || pool.install(|| self.stage.work.run(&prepared.inputs, outputs, context));
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(result) => Ok(result?),
-            Err(panic) => Err(Error::internal(format!("the stage panicked: {}", panic_message(&*panic)))),
-        }
-    }
-
     /// A source that changed while it was read leaves nothing to publish: nobody knows what was read.
     fn still_the_same(&self, source: SourceIndex, path: &Path, media: Media, before: &Digest) -> Result<()> {
         let after = source_digest(self.planner.store(), path, media.form());
@@ -173,9 +158,23 @@ impl Job<'_> {
     }
 }
 
+/// The stage's own work, on threads of its own; a panic becomes an internal error.
+fn work(work: &dyn Work, threads: NonZeroUsize, inputs: &Inputs, outputs: &Outputs, context: &Context) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.get())
+        .thread_name(|index| format!("stage-{index}"))
+        .build()
+        .map_err(|error| Error::environment(format!("cannot start {threads} threads: {error}")))?;
+    let work = || pool.install(|| work.run(inputs, outputs, context));
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => Ok(result?),
+        Err(panic) => Err(Error::internal(format!("the stage panicked: {}", panic_message(&*panic)))),
+    }
+}
+
 /// Checks that an output is there, in its declared form and schema; gives the logical digest of a table.
-fn check(stage: &Stage, port: &OutputPort, path: &Path) -> Result<Option<Digest>> {
-    let broken = |what: String| Error::internal(format!("kind `{}`: output `{}` {what}", stage.kind.name, port.name));
+fn check(kind: &str, port: &OutputPort, path: &Path) -> Result<Option<Digest>> {
+    let broken = |what: String| Error::internal(format!("kind `{kind}`: output `{}` {what}", port.name));
     let facts = match std::fs::symlink_metadata(path) {
         Ok(facts) => facts,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(broken("was not written".into())),
@@ -207,4 +206,64 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{RecordBatch, UInt32Array};
+    use retmask_stages::contract::{Fault, SilentProgress, StageResult};
+
+    use super::*;
+
+    const MASK: OutputPort = OutputPort { name: "mask", media: Media::Mask, summary: "" };
+    const NEEDLES: OutputPort = OutputPort { name: "needles", media: Media::Needles, summary: "" };
+
+    struct Panics;
+
+    impl Work for Panics {
+        fn run(&self, _: &Inputs, _: &Outputs, _: &Context) -> StageResult<()> {
+            panic!("index {} of {}", 7, 3)
+        }
+    }
+
+    fn message(error: Error) -> (Fault, String) {
+        let Error::Message { fault, message, .. } = error else { panic!("a message") };
+        (fault, message)
+    }
+
+    #[test]
+    fn a_panic_is_an_internal_error_with_its_message() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context::new(Arc::new(SilentProgress), Cancel::default(), folder.path());
+        let (inputs, outputs) = (Inputs::default(), Outputs::new(folder.path()));
+        let error = work(&Panics, NonZeroUsize::MIN, &inputs, &outputs, &context).unwrap_err();
+        assert_eq!(message(error), (Fault::Internal, "the stage panicked: index 7 of 3".into()));
+    }
+
+    #[test]
+    fn an_output_must_be_there_in_its_form_and_schema() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let refusal = |port: &OutputPort| message(check("test", port, &path).unwrap_err());
+        assert_eq!(refusal(&MASK), (Fault::Internal, "kind `test`: output `mask` was not written".into()));
+        std::fs::write(&path, "no table").unwrap();
+        assert!(refusal(&MASK).1.contains("output `mask` cannot be read back"));
+        assert_eq!(refusal(&NEEDLES).1, "kind `test`: output `needles` is not a folder");
+        let columns = |names: [&'static str; 2]| {
+            let column = || Arc::new(UInt32Array::from(vec![1, 2])) as arrow::array::ArrayRef;
+            RecordBatch::try_from_iter_with_nullable(names.map(|name| (name, column(), false))).unwrap()
+        };
+        table::write(&path, Media::Mask, &columns(["layer", "hat"])).unwrap();
+        let expected =
+            "kind `test`: output `mask` has not the columns of retmask/mask;v1, but layer: UInt32, hat: UInt32";
+        assert_eq!(refusal(&MASK), (Fault::Internal, expected.into()));
+        table::write(&path, Media::Mask, &columns(["layer", "head"])).unwrap();
+        let digest = check("test", &MASK, &path).unwrap().unwrap();
+        assert_eq!(digest.kind(), DigestKind::Logical);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert_eq!(refusal(&MASK).1, "kind `test`: output `mask` is not a file");
+    }
 }

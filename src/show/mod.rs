@@ -4,7 +4,6 @@ mod item;
 mod json_rows;
 mod summary;
 mod table;
-pub mod text_table;
 
 pub use item::{Item, find, lost};
 pub use json_rows::json_lines;

@@ -7,8 +7,8 @@ use polars::prelude::{
     AnyValue, Column, DataFrame, DataType, ParquetReader, PolarsError, SerReader, SortMultipleOptions,
 };
 
-use super::text_table::{Align, TextTable, shortened};
 use crate::error::{Error, Result};
+use crate::output::{Align, Printer, Table};
 
 /// What of a table is to be shown.
 #[derive(Debug, Clone)]
@@ -21,16 +21,16 @@ pub struct View {
     pub sort: Option<String>,
 }
 
-/// Characters of one cell at most.
+/// Terminal columns of one cell at most.
 const WIDEST: usize = 48;
 /// Items of a list shown at most.
 const ITEMS: usize = 4;
 
-/// Renders a Parquet file; the last line counts the rows. `style` paints the heading.
+/// Renders a Parquet file; the last line counts the rows.
 ///
 /// # Errors
 /// `Input` when a column is not there; `Environment` when the file cannot be read.
-pub fn table(path: &Path, view: &View, style: impl Fn(&str) -> String) -> Result<String> {
+pub fn table(path: &Path, view: &View, printer: Printer) -> Result<String> {
     let failed = |error: PolarsError| Error::environment(format!("cannot read the table {}: {error}", path.display()));
     let file =
         File::open(path).map_err(|error| Error::environment(format!("cannot open {}: {error}", path.display())))?;
@@ -58,7 +58,7 @@ pub fn table(path: &Path, view: &View, style: impl Fn(&str) -> String) -> Result
         frame = frame.select(view.columns.iter().map(String::as_str)).map_err(failed)?;
     }
     let shown = frame.head(Some(view.rows.unwrap_or(all)));
-    let mut text = render(&shown).render(style);
+    let mut text = render(&shown).render(printer);
     text += &match shown.height() {
         shown if shown == all => format!("{all} row{}\n", if all == 1 { "" } else { "s" }),
         shown => format!("{shown} of {all} rows\n"),
@@ -75,15 +75,16 @@ fn require(frame: &DataFrame, column: &str) -> Result<()> {
     Err(error.with_hint(format!("its columns are: {}", names.join(", "))))
 }
 
-fn render(frame: &DataFrame) -> TextTable {
+fn render(frame: &DataFrame) -> Table {
     let columns: Vec<&Column> = frame.columns().iter().collect();
     let align = |column: &&Column| if column.dtype().is_numeric() { Align::Right } else { Align::Left };
-    let mut table = TextTable::new(columns.iter().map(|column| (column.name().as_str(), align(column))));
+    let mut table =
+        Table::new(columns.iter().map(|column| (column.name().as_str(), align(column)))).widest_cell(WIDEST);
     let decimals: Vec<Option<usize>> = columns.iter().map(|column| decimals(column)).collect();
     for row in 0..frame.height() {
         let cells = columns.iter().zip(&decimals).map(|(column, decimals)| match (column.get(row), decimals) {
             (Ok(AnyValue::Float64(value)), Some(decimals)) => format!("{value:.decimals$}"),
-            (Ok(value), _) => shortened(&cell(&value), WIDEST),
+            (Ok(value), _) => cell(&value),
             (Err(_), _) => String::new(),
         });
         table.row(cells);
@@ -131,8 +132,8 @@ fn cell(value: &AnyValue<'_>) -> String {
 /// A value inside a list or a structure: shorter, texts in quotes.
 fn inner(value: &AnyValue<'_>) -> String {
     match value {
-        AnyValue::String(text) => format!("{:?}", shortened(text, 24)),
-        AnyValue::StringOwned(text) => format!("{:?}", shortened(text, 24)),
+        AnyValue::String(text) => quoted(text),
+        AnyValue::StringOwned(text) => quoted(text),
         AnyValue::Float64(number) => {
             let plain = number.to_string();
             if plain.len() <= 8 { plain } else { format!("{number:.4}") }
@@ -146,4 +147,13 @@ fn inner(value: &AnyValue<'_>) -> String {
         }
         other => cell(other),
     }
+}
+
+/// The start of a text in quotes.
+fn quoted(text: &str) -> String {
+    const LONGEST: usize = 24;
+    if text.chars().count() <= LONGEST {
+        return format!("{text:?}");
+    }
+    format!("{:?}", text.chars().take(LONGEST - 1).chain(['…']).collect::<String>())
 }

@@ -3,35 +3,30 @@
 //! One thread owns all state and waits for messages; each running stage has a thread of its own. A stage whose
 //! key is locked by another process is waited for without holding resources, and looked up again.
 
+mod budget;
+mod threads;
+
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
-use std::time::Instant;
 
-use retmask_cache::{Key, KeyLock, MissReason};
+use retmask_cache::{Key, MissReason};
 use retmask_stages::contract::{Cancel, Fault};
 
 use super::events::{Event, Events, fault_name};
-use super::execute::{Job, Made, Preparation, prepare};
+use super::execute::Made;
 use super::folder::{RunFolder, StageOutputs, StageState};
-use super::progress::StageProgress;
+pub use budget::Budget;
+use budget::Free;
+use threads::Start;
+
 use crate::error::{Error, Result};
 use crate::pipeline::StageIndex;
 use crate::plan::{Found, Planner, Reason, Resolved, Results, StagePlan, State};
 
 /// How often one stage may find its inputs lost before the disk is blamed.
 const MOST_LOSSES: u32 = 3;
-
-/// What a run has at its disposal.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    /// CPUs that running stages share.
-    pub cpus: NonZeroUsize,
-    /// Bytes of memory that running stages share; not limited when not known.
-    pub memory: Option<u64>,
-}
 
 /// Where a stage is.
 enum Status {
@@ -74,15 +69,13 @@ pub struct Scheduler<'a> {
     folder: &'a RunFolder,
     events: Arc<Events>,
     cancel: Cancel,
-    budget: Budget,
+    free: Free,
     status: Vec<Status>,
     results: Results,
     keys: Vec<Option<Key>>,
     losses: Vec<u32>,
     /// Failed stages with why, in the order in which they failed.
     failures: Vec<(StageIndex, Error)>,
-    free_cpus: usize,
-    free_memory: Option<u64>,
     /// After a failure of the machine nothing new is started.
     halted: bool,
 }
@@ -101,14 +94,12 @@ impl<'a> Scheduler<'a> {
             folder,
             events,
             cancel,
-            budget,
+            free: Free::new(budget),
             status: (0..count).map(|_| Status::Pending).collect(),
             results: vec![None; count],
             keys: vec![None; count],
             losses: vec![0; count],
             failures: Vec::new(),
-            free_cpus: budget.cpus.get(),
-            free_memory: budget.memory,
             halted: false,
         }
     }
@@ -213,7 +204,8 @@ impl<'a> Scheduler<'a> {
                     }
                 }
                 Message::Ended(stage, outcome, seconds) => {
-                    self.release(stage);
+                    let resources = self.planner.pipeline().stage(stage).resources;
+                    self.free.release(self.free.demand(resources));
                     self.ended(stage, outcome, seconds)?;
                     // Written again at the end, where a failure counts.
                     let _ = self.save();
@@ -264,21 +256,6 @@ impl<'a> Scheduler<'a> {
         self.status[stage.0] = Status::Done { hit: true };
     }
 
-    /// CPUs and memory a stage takes: all the CPUs when it does not say.
-    fn demand(&self, stage: StageIndex) -> (usize, u64) {
-        let resources = self.planner.pipeline().stage(stage).resources;
-        let cpus = resources.cpus.map_or(self.budget.cpus.get(), |cpus| cpus.get() as usize);
-        let memory = resources.memory.map_or(0, std::num::NonZeroU64::get);
-        // A stage that asks for more than there is runs alone with all there is.
-        (cpus.min(self.budget.cpus.get()), self.budget.memory.map_or(0, |all| memory.min(all)))
-    }
-
-    fn release(&mut self, stage: StageIndex) {
-        let (cpus, memory) = self.demand(stage);
-        self.free_cpus += cpus;
-        self.free_memory = self.free_memory.map(|free| free + memory);
-    }
-
     fn start_what_fits<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, sender: &Sender<Message>) -> Result<()>
     where
         'a: 'scope,
@@ -288,91 +265,21 @@ impl<'a> Scheduler<'a> {
                 break;
             }
             let Status::Ready { resolved, reason } = &self.status[stage.0] else { continue };
-            let (cpus, memory) = self.demand(stage);
-            if cpus > self.free_cpus || self.free_memory.is_some_and(|free| memory > free) {
+            let demand = self.free.demand(self.planner.pipeline().stage(stage).resources);
+            if !self.free.fits(demand) {
                 continue;
             }
             let (resolved, reason) = (resolved.clone(), reason.clone());
             match self.planner.store().try_lock(&resolved.key)? {
                 None => self.wait_for(scope, stage, resolved.key, sender.clone()),
                 Some(lock) => {
-                    self.free_cpus -= cpus;
-                    self.free_memory = self.free_memory.map(|free| free - memory);
-                    self.start(scope, stage, resolved, reason, lock, sender.clone());
+                    self.free.take(demand);
+                    let job = Start { stage, resolved, reason, lock, threads: demand.cpus };
+                    self.start(scope, job, sender.clone());
                 }
             }
         }
         Ok(())
-    }
-
-    /// Waits, without resources, until another process lets go of a key.
-    fn wait_for<'scope>(
-        &mut self,
-        scope: &'scope Scope<'scope, '_>,
-        stage: StageIndex,
-        key: Key,
-        sender: Sender<Message>,
-    ) where
-        'a: 'scope,
-    {
-        self.status[stage.0] = Status::Awaited;
-        let (store, cancel) = (self.planner.store(), self.cancel.clone());
-        let (events, name) = (self.events.clone(), self.name(stage));
-        scope.spawn(move || {
-            let mut told = false;
-            let mut waiting = |holder: Option<&str>| {
-                if !std::mem::replace(&mut told, true) {
-                    let holder = holder.map(str::to_owned);
-                    events.emit(&Event::StageWaiting { stage: name.clone(), key: key.to_string(), holder });
-                }
-                !cancel.is_cancelled()
-            };
-            let waited = store.lock(&key, &mut waiting).map(drop).map_err(Error::from);
-            // The scheduler outlives its threads.
-            let _ = sender.send(Message::Freed(stage, waited));
-        });
-    }
-
-    fn start<'scope>(
-        &mut self,
-        scope: &'scope Scope<'scope, '_>,
-        stage: StageIndex,
-        resolved: Arc<Resolved>,
-        reason: Reason,
-        lock: KeyLock,
-        sender: Sender<Message>,
-    ) where
-        'a: 'scope,
-    {
-        self.status[stage.0] = Status::Running;
-        let name = self.name(stage);
-        let threads = NonZeroUsize::new(self.demand(stage).0).unwrap_or(NonZeroUsize::MIN);
-        let progress = StageProgress::new(&name, self.events.clone(), &self.folder.log(&name));
-        let (planner, cancel, events) = (self.planner, self.cancel.clone(), self.events.clone());
-        let results = self.results.clone();
-        scope.spawn(move || {
-            let began = Instant::now();
-            let attempt = || {
-                // Whoever held the lock before may have made it.
-                if let Found::Hit(record) = planner.look_up(stage, &resolved.key)? {
-                    return Ok(Outcome::Found(record));
-                }
-                let prepared = match prepare(planner, stage, &results)? {
-                    Preparation::Lost(lost) => return Ok(Outcome::Lost(lost)),
-                    Preparation::Ready(prepared) => prepared,
-                };
-                let facts = planner.pipeline().stage(stage);
-                let (kind, key) = (facts.kind.name.to_owned(), resolved.key.to_string());
-                events.emit(&Event::StageStarted { stage: name, kind, key, reason });
-                let job =
-                    Job { planner, stage: facts, resolved: &resolved, threads, progress: Arc::new(progress), cancel };
-                job.run(&prepared).map(Outcome::Made)
-            };
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt))
-                .unwrap_or_else(|_| Err(Error::internal("the engine panicked while it ran this stage")));
-            drop(lock);
-            let _ = sender.send(Message::Ended(stage, outcome, began.elapsed().as_secs_f64()));
-        });
     }
 
     fn ended(&mut self, stage: StageIndex, outcome: Result<Outcome>, seconds: f64) -> Result<()> {
@@ -427,6 +334,11 @@ impl<'a> Scheduler<'a> {
             self.events.emit(&Event::InputLost { stage, remade, what });
             self.results[upstream.0] = None;
             self.status[upstream.0] = Status::Pending;
+            for reader in self.planner.pipeline().readers(upstream) {
+                if matches!(self.status[reader.0], Status::Ready { .. }) {
+                    self.status[reader.0] = Status::Pending;
+                }
+            }
             self.advance(upstream)?;
         }
         self.advance(stage)
