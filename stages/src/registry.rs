@@ -24,11 +24,14 @@ macro_rules! kinds {
 }
 
 kinds! {
+    crate::pretrain::Pretrain,
     crate::synthetic::Synthetic,
     crate::score_heads::ScoreHeads,
     crate::build_mask::BuildMask,
     crate::sample_pairs::SamplePairs,
     crate::reference_logprobs::ReferenceLogprobs,
     crate::dpo::Dpo,
+    crate::helmet::Helmet,
+    crate::helmet_score::HelmetScore,
     crate::report::Report,
 }

@@ -5,6 +5,7 @@ pub mod mask;
 mod media;
 pub mod pair_margins;
 pub mod pairs;
+pub mod predictions;
 pub mod published_scores;
 pub mod reference_logprobs;
 pub mod schema;

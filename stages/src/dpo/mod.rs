@@ -69,7 +69,12 @@ impl Kind for Dpo {
         }
         let tokens = preference::tokenise(&pairs, &opened.text_codec()?, &parameters.truncation())?;
         let reference = matching_reference(&inputs.one("reference")?.path, &pairs, &tokens)?;
-        let trained = pairs.len() - parameters.held_out;
+        // Pairs beyond both limits are neither trained on nor measured.
+        let trained = (pairs.len() - parameters.held_out).min(parameters.training_pairs.unwrap_or(usize::MAX));
+        let used: Vec<usize> = (0..trained).chain(pairs.len() - parameters.held_out..pairs.len()).collect();
+        let pairs: Vec<PreferencePair> = used.iter().map(|&pair| pairs[pair].clone()).collect();
+        let tokens: Vec<PairTokens> = used.iter().map(|&pair| tokens[pair].clone()).collect();
+        let reference: Vec<[f64; 2]> = used.iter().map(|&pair| reference[pair]).collect();
 
         context.progress().phase("load the model", "models", 1);
         let decoder = Decoder::load_for_training(&opened)?;

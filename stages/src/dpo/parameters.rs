@@ -45,12 +45,15 @@ impl From<CheckpointType> for StoredType {
 pub struct Parameters {
     /// How strongly the policy is held to the reference.
     pub beta: f64,
+    /// The highest learning rate.
     pub learning_rate: f64,
     /// Where the cosine ends.
     pub learning_rate_floor: f64,
+    /// How the learning rate runs.
     pub schedule: Schedule,
     /// Share of all steps in which the rate climbs from 0.
     pub warmup_ratio: f64,
+    /// Times the training pairs are gone through.
     pub epochs: usize,
     /// Pairs of one optimiser step.
     pub batch_pairs: usize,
@@ -58,11 +61,17 @@ pub struct Parameters {
     pub micro_batch_pairs: usize,
     /// Whether each epoch draws its own order of pairs from the seed; otherwise the table's order stands.
     pub shuffle: bool,
+    /// Seed of the order of pairs.
     pub seed: u64,
+    /// The most pairs trained on, the first of the table; all that are not held out when left out.
+    pub training_pairs: Option<usize>,
     /// The last pairs of the table, kept out of training and measured before and after.
     pub held_out: usize,
+    /// Decay of the mean of gradients.
     pub adam_beta1: f64,
+    /// Decay of the mean of squared gradients.
     pub adam_beta2: f64,
+    /// Added to the root of the mean of squared gradients.
     pub adam_epsilon: f64,
     /// Decoupled weight decay, on every parameter.
     pub weight_decay: f64,
@@ -74,6 +83,7 @@ pub struct Parameters {
     pub max_length: usize,
     /// Which end of a longer sequence stays.
     pub keep: Truncation,
+    /// Whose details of pair building are followed.
     pub compat: Compatibility,
     /// How the trained weights are stored.
     pub checkpoint: CheckpointType,
@@ -93,6 +103,7 @@ impl Default for Parameters {
             micro_batch_pairs: 2,
             shuffle: true,
             seed: 42,
+            training_pairs: None,
             held_out: 0,
             adam_beta1: 0.9,
             adam_beta2: 0.95,
@@ -142,6 +153,9 @@ impl Parameters {
             if value == 0 {
                 return Err(ParameterError::new(field, "must be at least 1"));
             }
+        }
+        if self.training_pairs == Some(0) {
+            return Err(ParameterError::new("training-pairs", "must be at least 1; leave it out to train on all"));
         }
         self.truncation().check()
     }

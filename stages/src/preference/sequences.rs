@@ -38,6 +38,7 @@ pub struct TruncationParameters {
     pub max_length: usize,
     /// Which end of a longer sequence stays.
     pub keep: Truncation,
+    /// Whose details of pair building are followed.
     pub compat: Compatibility,
 }
 

@@ -1,0 +1,23 @@
+//! `helmet`: prompts of the HELMET benchmark -> a model's predictions.
+//!
+//! HELMET (Yen et al. 2024, arXiv 2410.02694) measures long-context use in seven categories. Scoring is a kind
+//! of its own (`helmet-score`), so that a change of a metric re-runs no model; both share the datasets here.
+
+pub mod category;
+mod csv;
+mod data;
+pub mod dataset;
+pub mod datasets;
+mod parameters;
+mod prompt;
+pub mod random;
+mod run;
+pub mod score;
+mod size;
+pub mod template;
+pub mod tokens;
+
+pub use data::DataFolder;
+pub use parameters::Parameters;
+pub use prompt::{Prompt, Room, prepare, render};
+pub use run::Helmet;

@@ -1,0 +1,106 @@
+//! What a pipeline file can say about an evaluation.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dataset;
+use crate::contract::ParameterError;
+
+/// Parameters of `helmet`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Parameters {
+    /// The datasets, by HELMET's names. By default those that are generated and need no data.
+    pub datasets: Vec<String>,
+    /// Tokens of prompt and answer together, by the model's own tokenizer.
+    pub length: u32,
+    /// At most so many examples per dataset; by default HELMET's number (500 for the in-context sets, else 100).
+    pub samples: Option<u32>,
+    /// Seed of all choices.
+    pub seed: u64,
+    /// Demonstrations of the in-context sets, instead of the number HELMET takes at this length.
+    pub shots: Option<u32>,
+    /// End answers at the first newline. HELMET's released code never does, whatever its settings say.
+    pub stop_at_newline: bool,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        let generated = ["json_kv", "ruler_niah_mk_2", "ruler_niah_mk_3", "ruler_niah_mv"];
+        Self {
+            datasets: generated.map(str::to_owned).to_vec(),
+            length: 8_192,
+            samples: None,
+            seed: 42,
+            shots: None,
+            stop_at_newline: false,
+        }
+    }
+}
+
+/// Bounds that keep a slip of the pen from filling memory: four times HELMET's longest length, and more
+/// examples and demonstrations than any of its sets has.
+const LONGEST: u32 = 1 << 19;
+const MOST: u32 = 20_000;
+
+impl Parameters {
+    /// Checks names and ranges.
+    ///
+    /// # Errors
+    /// The first field that is wrong, and what would be right.
+    pub(super) fn check(&self) -> Result<(), ParameterError> {
+        let refuse = |field: &str, message: String| Err(ParameterError::new(field, message));
+        if self.datasets.is_empty() {
+            return refuse("datasets", format!("name at least one dataset; there are: {}", dataset::names()));
+        }
+        for (place, name) in self.datasets.iter().enumerate() {
+            if dataset::by_name(name).is_none() {
+                return refuse("datasets", format!("there is no dataset `{name}`; there are: {}", dataset::names()));
+            }
+            if self.datasets[..place].contains(name) {
+                return refuse("datasets", format!("`{name}` stands there twice"));
+            }
+        }
+        if !(64..=LONGEST).contains(&self.length) {
+            return refuse("length", format!("{} is not between 64 and {LONGEST} tokens", self.length));
+        }
+        for (field, value) in [("samples", self.samples), ("shots", self.shots)] {
+            if let Some(value) = value
+                && !(1..=MOST).contains(&value)
+            {
+                return refuse(field, format!("{value} is not between 1 and {MOST}"));
+            }
+        }
+        if self.shots.is_some() && !self.datasets.iter().any(|name| name.starts_with("icl_")) {
+            return refuse("shots", "only the in-context sets (icl_...) take it, and none is asked for".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl Fn(&mut Parameters)) -> String {
+        let mut parameters = Parameters::default();
+        change(&mut parameters);
+        let error = parameters.check().unwrap_err();
+        format!("{}: {}", error.field, error.message)
+    }
+
+    #[test]
+    fn the_default_needs_no_data_and_slips_are_refused_by_field() {
+        assert_eq!(Parameters::default().check(), Ok(()));
+        let defaults = Parameters::default();
+        assert!(defaults.datasets.iter().all(|name| dataset::by_name(name).unwrap().files().is_empty()));
+        assert!(
+            refused(|all| all.datasets = vec!["jsonkv".into()]).contains("no dataset `jsonkv`; there are: json_kv")
+        );
+        assert_eq!(refused(|all| all.datasets.push("json_kv".into())), "datasets: `json_kv` stands there twice");
+        assert!(refused(|all| all.datasets.clear()).starts_with("datasets: name at least one"));
+        assert!(refused(|all| all.length = 10).starts_with("length: 10 is not between"));
+        assert!(refused(|all| all.samples = Some(0)).starts_with("samples: 0 is not between"));
+        assert!(refused(|all| all.shots = Some(5)).starts_with("shots: only the in-context sets"));
+    }
+}

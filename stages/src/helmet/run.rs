@@ -1,0 +1,238 @@
+//! The stage: all prompts first, then one pass of generation over them.
+
+use std::collections::BTreeMap;
+
+use retmask_model::checkpoint::Checkpoint;
+use retmask_model::decoder::Decoder;
+use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, generate};
+use retmask_model::text::TextCodec;
+use retmask_model::{ModelError, ModelResult};
+
+use super::data::{DataFolder, HINT};
+use super::dataset::{self, Dataset, Request};
+use super::parameters::Parameters;
+use super::prompt::{Room, prepare};
+use super::template::Templates;
+use crate::artifact::predictions::{self, Prediction};
+use crate::artifact::{Media, mask};
+use crate::contract::{
+    Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
+};
+
+/// The stage kind.
+pub struct Helmet;
+
+impl Kind for Helmet {
+    type Parameters = Parameters;
+
+    const NAME: &'static str = "helmet";
+    const EPOCH: u32 = 1;
+    const SUMMARY: &'static str = "Let a model answer the examples of the HELMET benchmark";
+    const NUMERICS: bool = true;
+    const INPUTS: &'static [InputPort] = &[
+        InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to evaluate" },
+        InputPort {
+            name: "data",
+            media: &[Media::HelmetData],
+            arity: Arity::Optional,
+            summary: "HELMET's data files; needed by the datasets that are not generated",
+        },
+        InputPort {
+            name: "mask",
+            media: &[Media::Mask],
+            arity: Arity::Optional,
+            summary: "Heads to mask while answering",
+        },
+    ];
+    const OUTPUTS: &'static [OutputPort] = &[OutputPort {
+        name: "predictions",
+        media: Media::Predictions,
+        summary: "A row per example: the answer as generated, before any post-processing",
+    }];
+
+    fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
+        parameters.check()
+    }
+
+    fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
+        let data = inputs.optional("data").map(|input| DataFolder::new(&input.path));
+        let datasets = wanted(parameters, data.as_ref())?;
+        let checkpoint = Checkpoint::open(&inputs.one("model")?.path)?;
+        let spec = checkpoint.spec();
+        if parameters.length as usize > spec.context_length {
+            return Err(StageError::input(format!(
+                "`length: {}` exceeds the model's window of {} tokens",
+                parameters.length, spec.context_length
+            ))
+            .with_hint(format!("lower `length` to at most {}", spec.context_length)));
+        }
+        let mask = inputs.optional("mask").map(|input| mask::read(&input.path)).transpose()?;
+        if let Some(mask) = &mask {
+            mask.check(spec.layers.len(), spec.query_heads)?;
+        }
+        let codec = checkpoint.text_codec()?;
+        let stop_tokens = stop_tokens(&codec, parameters.stop_at_newline)?;
+        let questions = questions(parameters, &datasets, data.as_ref(), &codec, spec.context_length, context)?;
+
+        context.progress().phase("load the model", "models", 1);
+        let decoder = Decoder::load(&checkpoint)?;
+        context.progress().advance(1);
+        let requests: Vec<generate::Request> = questions
+            .iter()
+            .map(|question| generate::Request {
+                prompt: question.prompt.clone(),
+                mask: mask.as_ref().map(|_| 0),
+                max_new_tokens: question.max_new_tokens,
+                stop_tokens: stop_tokens.clone(),
+                sampling: Sampling::Greedy,
+                probe: false,
+                logit_gaps: false,
+            })
+            .collect();
+        context.progress().phase("answer", "examples", requests.len() as u64);
+        let mut answers = Answers { codec: &codec, context, rows: questions };
+        generate(&decoder, mask.as_slice(), &requests, &Limits::default(), &mut answers)?;
+        let rows: Vec<Prediction> = answers.rows.into_iter().map(|question| question.row).collect();
+        if let Some(row) = rows.iter().find(|row| row.stop.is_empty()) {
+            return Err(StageError::internal(format!("example {} of {} was not answered", row.example, row.dataset)));
+        }
+        predictions::write(&outputs.path("predictions"), &rows)
+    }
+}
+
+/// The datasets asked for, their files there.
+fn wanted(parameters: &Parameters, data: Option<&DataFolder>) -> StageResult<Vec<&'static dyn Dataset>> {
+    let datasets: Option<Vec<&dyn Dataset>> = parameters.datasets.iter().map(|name| dataset::by_name(name)).collect();
+    let datasets = datasets.ok_or_else(|| StageError::internal("the datasets were not checked"))?;
+    let needing: Vec<&str> =
+        datasets.iter().filter(|dataset| !dataset.files().is_empty()).map(|dataset| dataset.name()).collect();
+    match data {
+        None if !needing.is_empty() => {
+            let message = format!("{} need HELMET's data, but the port `data` is not connected", needing.join(", "));
+            return Err(StageError::input(message).with_hint(HINT));
+        }
+        None => {}
+        Some(folder) => {
+            let mut files: Vec<&str> = datasets.iter().flat_map(|dataset| dataset.files().iter().copied()).collect();
+            files.sort_unstable();
+            files.dedup();
+            folder.require(&files)?;
+        }
+    }
+    Ok(datasets)
+}
+
+/// Ids that end an answer: the model's end tokens and, where asked for, the tokens that are newlines.
+fn stop_tokens(codec: &TextCodec, at_newline: bool) -> StageResult<Vec<u32>> {
+    let mut stop_tokens = codec.end_tokens().to_vec();
+    if at_newline {
+        // One or two newlines: plain, as byte-level BPE spells them, and as a byte-fallback token.
+        let spellings = ["\n", "\n\n", "Ċ", "ĊĊ", "<0x0A>"];
+        let newlines: Vec<u32> = spellings.iter().filter_map(|spelling| codec.token_id(spelling)).collect();
+        if newlines.is_empty() {
+            return Err(StageError::input("`stop-at-newline: true`, but the model's vocabulary has no newline token")
+                .with_hint("leave `stop-at-newline` out"));
+        }
+        stop_tokens.extend(newlines);
+    }
+    Ok(stop_tokens)
+}
+
+/// A prompt and the row it becomes.
+struct Question {
+    prompt: Vec<u32>,
+    max_new_tokens: usize,
+    /// `output` holds the assistant prefix until the answer is there.
+    row: Prediction,
+}
+
+fn questions(
+    parameters: &Parameters,
+    datasets: &[&'static dyn Dataset],
+    data: Option<&DataFolder>,
+    codec: &TextCodec,
+    window: usize,
+    context: &Context,
+) -> StageResult<Vec<Question>> {
+    let templates = Templates::own()?;
+    context.progress().phase("make prompts", "datasets", datasets.len() as u64);
+    let mut questions = Vec::new();
+    for dataset in datasets {
+        let template = templates.of(dataset.name())?;
+        let room = Room { length: parameters.length as usize, new_tokens: dataset.max_new_tokens(), window };
+        let check = || context.check_cancelled();
+        let request = Request {
+            room,
+            samples: parameters.samples.map_or(dataset.samples(), |samples| samples as usize),
+            seed: parameters.seed,
+            shots: parameters.shots.map(|shots| shots as usize),
+            template: &template,
+            tokens: codec,
+            data,
+            check: &check,
+        };
+        let named =
+            |error: StageError| StageError { message: format!("{}: {}", dataset.name(), error.message), ..error };
+        let examples = dataset.examples(&request).map_err(named)?;
+        if examples.is_empty() {
+            return Err(StageError::input(format!("{}: the data hold no example", dataset.name())));
+        }
+        for (number, example) in examples.into_iter().enumerate() {
+            context.check_cancelled()?;
+            let prompt = prepare(&template, &example, room, codec).map_err(|error| {
+                named(StageError { message: format!("example {number}: {}", error.message), ..error })
+            })?;
+            let row = Prediction {
+                dataset: dataset.name().into(),
+                length: parameters.length,
+                example: number as u32,
+                cluster: example.cluster,
+                prompt_tokens: prompt.ids.len() as u32,
+                output: prompt.prefix,
+                answers: example.answers,
+                facts: serde_json::Value::Object(example.facts).to_string(),
+                ..Prediction::default()
+            };
+            questions.push(Question { prompt: prompt.ids, max_new_tokens: room.new_tokens, row });
+        }
+        context.progress().advance(1);
+    }
+    log_prompts(&questions, context);
+    Ok(questions)
+}
+
+/// Writes the prompts' sizes to the log, a line per dataset.
+fn log_prompts(questions: &[Question], context: &Context) {
+    let mut sizes: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for question in questions {
+        sizes.entry(&question.row.dataset).or_default().push(question.row.prompt_tokens);
+    }
+    for (dataset, sizes) in sizes {
+        let (least, most) = (sizes.iter().min().unwrap_or(&0), sizes.iter().max().unwrap_or(&0));
+        context.progress().log(&format!("{dataset}: {} prompts of {least} to {most} tokens", sizes.len()));
+    }
+}
+
+/// Puts each answer into its row when it arrives.
+struct Answers<'a> {
+    codec: &'a TextCodec,
+    context: &'a Context,
+    rows: Vec<Question>,
+}
+
+impl Sink for Answers<'_> {
+    fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()> {
+        let row = &mut self.rows[request].row;
+        // The prefix is put back with no space added: what is scored is "Answer:" + " Paris".
+        row.output.push_str(&self.codec.decode(&completion.tokens, true)?);
+        row.generated_tokens = completion.tokens.len() as u32;
+        row.stop = completion.stop.name().into();
+        self.context.progress().advance(1);
+        Ok(())
+    }
+
+    fn processed(&mut self, count: usize) -> ModelResult<()> {
+        self.context.progress().tokens(count as u64);
+        if self.context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
+    }
+}

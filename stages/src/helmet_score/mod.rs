@@ -1,0 +1,206 @@
+//! `helmet-score`: predictions -> metrics per example, means with intervals, and HELMET's categories. No model.
+
+mod aggregate;
+mod tables;
+
+pub use aggregate::{Mean, SummaryRow, aggregate};
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::Media;
+use crate::artifact::predictions::{self, Prediction};
+use crate::contract::{
+    Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
+};
+use crate::helmet::dataset::{self, Answered};
+use crate::metrics::bootstrap::RESAMPLES;
+
+/// Parameters of `helmet-score`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Parameters {
+    /// Draws behind every 95 % interval.
+    pub resamples: u32,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self { resamples: RESAMPLES as u32, seed: 42 }
+    }
+}
+
+/// One example under one metric, from 0 to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExampleScore {
+    pub dataset: String,
+    pub length: u32,
+    pub example: u32,
+    pub cluster: String,
+    pub metric: &'static str,
+    pub value: f64,
+}
+
+/// The stage kind.
+pub struct HelmetScore;
+
+impl Kind for HelmetScore {
+    type Parameters = Parameters;
+
+    const NAME: &'static str = "helmet-score";
+    const EPOCH: u32 = 1;
+    const SUMMARY: &'static str = "Score predictions by HELMET's metrics";
+    const NUMERICS: bool = false;
+    const INPUTS: &'static [InputPort] = &[InputPort {
+        name: "predictions",
+        media: &[Media::Predictions],
+        arity: Arity::One,
+        summary: "The answers to score",
+    }];
+    const OUTPUTS: &'static [OutputPort] = &[
+        OutputPort { name: "scores", media: Media::ExampleScores, summary: "A row per example and metric" },
+        OutputPort {
+            name: "summary",
+            media: Media::ScoreSummary,
+            summary: "A row per dataset and metric, and one per category: mean and 95 % interval",
+        },
+    ];
+
+    fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
+        if !(RESAMPLES as u32..=100_000).contains(&parameters.resamples) {
+            let message = format!("{} is not between {RESAMPLES} and 100000", parameters.resamples);
+            return Err(ParameterError::new("resamples", message));
+        }
+        Ok(())
+    }
+
+    fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
+        let input = inputs.one("predictions")?;
+        let predictions = predictions::read(&input.path)?;
+        context.progress().phase("score", "examples", predictions.len() as u64);
+        let refuse = |reason: StageError| StageError {
+            message: format!("{}: {}", input.path.display(), reason.message),
+            ..reason
+        };
+        let scores = score(&predictions, || {
+            context.progress().advance(1);
+            context.check_cancelled()
+        })
+        .map_err(refuse)?;
+        let summary = aggregate(&scores, parameters.resamples as usize, parameters.seed);
+        tables::write_scores(&outputs.path("scores"), &scores)?;
+        tables::write_summary(&outputs.path("summary"), &summary)
+    }
+}
+
+/// Words whose table of common subsequences would exceed memory: 2^27 cells of four bytes.
+const MOST_CELLS: usize = 1 << 27;
+
+/// Every metric of every prediction, in the order of the predictions. `done` is called once per prediction.
+///
+/// # Errors
+/// `Input` naming the row that is of an unknown dataset, has no answer, stands there twice or is beyond any
+/// model's answer.
+pub fn score(predictions: &[Prediction], done: impl Fn() -> StageResult<()> + Sync) -> StageResult<Vec<ExampleScore>> {
+    if predictions.is_empty() {
+        return Err(StageError::input("there is no prediction to score"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (row, prediction) in predictions.iter().enumerate() {
+        if !seen.insert((&prediction.dataset, prediction.length, prediction.example)) {
+            let Prediction { dataset, length, example, .. } = prediction;
+            let message = format!("row {row}: example {example} of {dataset} at length {length} stands there twice");
+            return Err(StageError::input(message));
+        }
+    }
+    let one = |(row, prediction): (usize, &Prediction)| {
+        let scores = score_one(prediction).map_err(|reason| StageError::input(format!("row {row}: {reason}")))?;
+        done()?;
+        Ok(scores)
+    };
+    let scores: Vec<Vec<ExampleScore>> = predictions.par_iter().enumerate().map(one).collect::<StageResult<_>>()?;
+    Ok(scores.concat())
+}
+
+fn score_one(prediction: &Prediction) -> Result<Vec<ExampleScore>, String> {
+    let dataset = dataset::by_name(&prediction.dataset)
+        .ok_or_else(|| format!("there is no dataset `{}`; there are: {}", prediction.dataset, dataset::names()))?;
+    if prediction.answers.is_empty() {
+        return Err(format!("example {} of {} has no answer to score by", prediction.example, prediction.dataset));
+    }
+    let words = |text: &str| text.split_whitespace().count() + 1;
+    let cells = |gold: &String| words(gold).saturating_mul(words(&prediction.output));
+    if prediction.answers.iter().any(|gold| cells(gold) > MOST_CELLS) {
+        return Err(format!("the output of {} words is beyond any model's answer", words(&prediction.output)));
+    }
+    let answered = Answered { output: &prediction.output, answers: &prediction.answers };
+    let scores = dataset.score(answered).into_iter().map(|(metric, value)| ExampleScore {
+        dataset: prediction.dataset.clone(),
+        length: prediction.length,
+        example: prediction.example,
+        cluster: prediction.cluster.clone(),
+        metric,
+        value,
+    });
+    Ok(scores.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prediction(dataset: &str, example: u32, output: &str, answer: &str) -> Prediction {
+        Prediction {
+            dataset: dataset.into(),
+            length: 1024,
+            example,
+            cluster: example.to_string(),
+            output: output.into(),
+            answers: vec![answer.into()],
+            facts: "{}".into(),
+            ..Prediction::default()
+        }
+    }
+
+    fn refusal(predictions: &[Prediction]) -> String {
+        score(predictions, || Ok(())).unwrap_err().message
+    }
+
+    #[test]
+    fn each_dataset_is_scored_by_its_own_rule() {
+        let rows = [
+            prediction("json_kv", 0, "Corresponding value: abc\nmore", "abc"),
+            prediction("icl_trec_fine", 0, "label: 7\n\nWho?\nlabel: 8", "8"),
+            prediction("ruler_niah_mk_2", 0, "It is 1234567, no doubt", "1234567"),
+        ];
+        let scores = score(&rows, || Ok(())).unwrap();
+        let value = |dataset: &str, metric: &str| {
+            scores.iter().find(|score| score.dataset == dataset && score.metric == metric).unwrap().value
+        };
+        assert_eq!(value("json_kv", "exact_match"), 1.0);
+        assert_eq!(value("json_kv", "substring_exact_match"), 1.0);
+        // The parsed label alone counts: the 8 comes later.
+        assert_eq!(value("icl_trec_fine", "substring_exact_match"), 0.0);
+        assert_eq!(value("ruler_niah_mk_2", "ruler_recall"), 1.0);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_scored_are_refused_by_row() {
+        assert_eq!(refusal(&[]), "there is no prediction to score");
+        let good = prediction("json_kv", 0, "", "a");
+        assert!(
+            refusal(&[good.clone(), prediction("jsonkv", 0, "", "a")])
+                .starts_with("row 1: there is no dataset `jsonkv`")
+        );
+        assert!(
+            refusal(&[good.clone(), good.clone()]).starts_with("row 1: example 0 of json_kv at length 1024 stands")
+        );
+        let unanswerable = Prediction { answers: vec![], ..good };
+        assert_eq!(refusal(&[unanswerable]), "row 0: example 0 of json_kv has no answer to score by");
+        let long = "word ".repeat(12_000);
+        assert!(refusal(&[prediction("json_kv", 0, &long, &long)]).contains("beyond any model's answer"));
+    }
+}

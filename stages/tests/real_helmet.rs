@@ -1,0 +1,247 @@
+//! HELMET's procedure against golden vectors: random generators, seeds, and the in-context prompts by hash.
+
+mod support;
+
+use std::path::Path;
+
+use retmask_stages::contract::StageResult;
+use retmask_stages::helmet::dataset::{self, Answered, Example, Request};
+use retmask_stages::helmet::datasets::shots;
+use retmask_stages::helmet::random::{PythonRandom, permutation, text_seed};
+use retmask_stages::helmet::score::{best_of_raw_and_parsed, multiple_choice};
+use retmask_stages::helmet::template::Templates;
+use retmask_stages::helmet::tokens::Tokens;
+use retmask_stages::helmet::{DataFolder, Room, render};
+use retmask_stages::metrics::parse_output;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use support::{lines, shared, text};
+
+/// The values of `first20`, or of a plain list.
+fn numbers(value: &Value) -> Vec<usize> {
+    value.as_array().unwrap().iter().map(|number| number.as_u64().unwrap() as usize).collect()
+}
+
+fn number(value: &Value, field: &str) -> u64 {
+    value[field].as_u64().unwrap_or_else(|| panic!("no number `{field}` in {value}"))
+}
+
+fn vectors() -> Value {
+    let content = std::fs::read_to_string(shared("data/helmet/golden/rng_vectors.json")).unwrap();
+    serde_json::from_str(&content).unwrap()
+}
+
+#[test]
+#[ignore = "needs the shared HELMET vectors; scripts/test runs it"]
+fn permutations_equal_numpys() {
+    let vectors = vectors();
+    let cases = vectors["numpy_default_rng_permutation"].as_array().unwrap();
+    assert_eq!(cases.len(), 17);
+    for case in cases {
+        let order = permutation(number(case, "seed"), number(case, "n") as usize);
+        let expected = numbers(&case["first20"]);
+        assert_eq!(order[..expected.len()], expected, "{case}");
+    }
+}
+
+#[test]
+#[ignore = "needs the shared HELMET vectors; scripts/test runs it"]
+fn draws_equal_pythons() {
+    let vectors = vectors();
+    let cases = vectors["python_random"].as_array().unwrap();
+    assert_eq!(cases.len(), 52);
+    for case in cases {
+        let mut random = PythonRandom::new(number(case, "seed"));
+        let count = number(case, "n") as usize;
+        let drawn = match text(case, "op") {
+            "Random(seed).sample(range(n),k)" => random.sample(count, number(case, "k") as usize),
+            operation if operation.contains("shuffle") => {
+                let mut order: Vec<usize> = (0..count).collect();
+                random.shuffle(&mut order);
+                order
+            }
+            other => panic!("the vectors hold an operation this test does not know: {other}"),
+        };
+        let expected = numbers(&case["first20"]);
+        assert_eq!(drawn[..expected.len()], expected, "{case}");
+        if let Some(next) = case["next_getrandbits32"].as_u64() {
+            assert_eq!(u64::from(random.next_u32()), next, "{case}");
+        }
+    }
+    let mut random = PythonRandom::new(42);
+    for pair in vectors["alce_demo_index_pairs_seed42_first40_rows"].as_array().unwrap() {
+        assert_eq!(random.sample(4, 2), numbers(pair));
+    }
+}
+
+#[test]
+#[ignore = "needs the shared HELMET vectors; scripts/test runs it"]
+fn seeds_of_texts_equal_the_reference() {
+    let vectors = vectors();
+    let cases = vectors["sha256_mod_2pow31"].as_array().unwrap();
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        assert_eq!(text_seed(text(case, "text"), 0), number(case, "seed"), "{case}");
+    }
+}
+
+/// The in-context sets ask no tokenizer: their number of demonstrations is in a table.
+struct NoTokens;
+
+impl Tokens for NoTokens {
+    fn encode(&self, _text: &str) -> StageResult<Vec<u32>> {
+        panic!("no tokenizer was expected to be asked")
+    }
+
+    fn starts(&self, _text: &str) -> StageResult<Vec<usize>> {
+        panic!("no tokenizer was expected to be asked")
+    }
+}
+
+fn examples(name: &str, length: usize, templates: &Templates) -> Vec<Example> {
+    let dataset = dataset::by_name(name).unwrap();
+    let data = DataFolder::new(&shared("data/helmet"));
+    data.require(dataset.files()).unwrap();
+    let request = Request {
+        room: Room { length, new_tokens: dataset.max_new_tokens(), window: length },
+        samples: dataset.samples(),
+        seed: 42,
+        shots: None,
+        template: &templates.of(name).unwrap(),
+        tokens: &NoTokens,
+        data: Some(&data),
+        check: &|| Ok(()),
+    };
+    dataset.examples(&request).unwrap()
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+#[ignore = "needs the shared HELMET data; scripts/test runs it"]
+fn in_context_prompts_equal_the_benchmarks() {
+    let place = shared("data/helmet/prompt_templates.json");
+    let templates = Templates::from_json(&std::fs::read_to_string(place).unwrap(), "prompt_templates.json").unwrap();
+    let vectors = lines(&shared("data/helmet/golden/icl_vectors.jsonl"));
+    let mut prompts = 0;
+    for name in ["icl_trec_coarse", "icl_trec_fine", "icl_banking77", "icl_clinic150"] {
+        let template = templates.of(name).unwrap();
+        let of_dataset: Vec<&Value> = vectors.iter().filter(|vector| vector["dataset"] == name).collect();
+        let mut lengths: Vec<u64> = of_dataset.iter().filter_map(|vector| vector["length"].as_u64()).collect();
+        lengths.dedup();
+        assert_eq!(lengths, [8_192, 16_384, 32_768, 65_536, 131_072]);
+        for length in lengths {
+            let examples = examples(name, length as usize, &templates);
+            let whole = of_dataset.iter().find(|vector| vector["length"].is_null()).unwrap();
+            assert_eq!(examples.len() as u64, number(whole, "n_test_used"));
+            let questions: Vec<&str> = examples.iter().map(|example| example.fields["question"].as_str()).collect();
+            assert_eq!(sha256(&questions.join("\n")), text(whole, "sha256_all_questions_joined_by_newline"));
+            let answers: Vec<&str> = examples.iter().map(|example| example.answers[0].as_str()).collect();
+            assert_eq!(sha256(&answers.join("\n")), text(whole, "sha256_all_answers_joined_by_newline"));
+            for vector in of_dataset.iter().filter(|vector| vector["length"] == length) {
+                let example = &examples[number(vector, "index") as usize];
+                assert_eq!(example.fields["question"], text(vector, "question"));
+                assert_eq!(example.answers, [text(vector, "answer")]);
+                assert_eq!(sha256(&example.fields["context"]), text(vector, "sha256_context"), "{vector}");
+                let (prompt, prefix) = render(&template, &example.fields).unwrap();
+                assert_eq!(sha256(&prompt), text(vector, "sha256_nonchat_prompt"), "{vector}");
+                assert_eq!(prefix, "label:");
+                prompts += 1;
+            }
+        }
+    }
+    assert_eq!(prompts, vectors.len() - 4);
+}
+
+#[test]
+#[ignore = "needs the shared HELMET configurations; scripts/test runs it"]
+fn demonstrations_and_answer_lengths_are_those_of_the_configurations() {
+    let mut runs = 0;
+    for run in lines(&shared("data/helmet/helmet_configs.jsonl")) {
+        let name = text(&run, "dataset");
+        let Some((set, shot)) = name.strip_suffix("shot_balance").and_then(|name| name.rsplit_once('_')) else {
+            continue;
+        };
+        let table = match set {
+            "icl_trec_coarse" => [400, 800, 1600, 3300, 6600],
+            "icl_trec_fine" => [400, 800, 1600, 3200, 6400],
+            "icl_banking77" => [360, 720, 1450, 2900, 5900],
+            "icl_clinic150" => [440, 880, 1750, 3525, 7050],
+            _ => continue,
+        };
+        let length = number(&run, "input_max_length") as usize;
+        assert_eq!(shots(table, length).to_string(), shot, "{run}");
+        assert_eq!(dataset::by_name(set).unwrap().max_new_tokens() as u64, number(&run, "generation_max_length"));
+        runs += 1;
+    }
+    assert_eq!(runs, 20);
+}
+
+/// The raw output of a vector's row, and its golds: its own, or those of the prediction file it names.
+fn output_and_golds(vector: &Value, folder: &Path) -> (String, Vec<String>) {
+    let rows = lines(&folder.join(text(vector, "file")));
+    let id = number(vector, "id").to_string();
+    let row = rows.iter().find(|row| row["id"] == id.as_str() || row["id"].to_string() == id).unwrap();
+    let golds = match (&vector["answer"], &row["ground_truth"]) {
+        (Value::Array(golds), _) | (Value::Null, Value::Array(golds)) => {
+            golds.iter().map(|gold| gold.as_str().unwrap().into()).collect()
+        }
+        (_, repr) => vec![python_string_list_of_one(repr.as_str().unwrap())],
+    };
+    (text(row, "prediction").into(), golds)
+}
+
+/// The only item of a Python list of one string, as `repr` writes it.
+fn python_string_list_of_one(repr: &str) -> String {
+    let inner = repr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap();
+    let quote = inner.chars().next().unwrap();
+    let mut characters = inner.strip_prefix(quote).unwrap().strip_suffix(quote).unwrap().chars();
+    let mut item = String::new();
+    while let Some(character) = characters.next() {
+        assert_ne!(character, quote, "more than one item: {repr}");
+        if character != '\\' {
+            item.push(character);
+            continue;
+        }
+        match characters.next().unwrap() {
+            'n' => item.push('\n'),
+            't' => item.push('\t'),
+            'r' => item.push('\r'),
+            'x' => {
+                let digits: String = characters.by_ref().take(2).collect();
+                item.push(char::from(u8::from_str_radix(&digits, 16).unwrap()));
+            }
+            same @ ('\\' | '\'' | '"') => item.push(same),
+            other => panic!("escape \\{other} in {repr}"),
+        }
+    }
+    item
+}
+
+#[test]
+#[ignore = "needs the shared HELMET vectors; scripts/test runs it"]
+fn scores_equal_the_reference_on_real_predictions() {
+    let vectors = lines(&shared("data/helmet/golden/qa_metric_vectors.jsonl"));
+    assert_eq!(vectors.len(), 560);
+    let folder = shared("data/helmet/infinitebench_preds");
+    for vector in &vectors {
+        let (output, golds) = output_and_golds(vector, &folder);
+        if let Some(parsed) = vector["parsed_output"].as_str() {
+            assert_eq!(parse_output(&output, "Answer:"), parsed, "{vector}");
+        }
+        let answered = Answered { output: &output, answers: &golds };
+        let computed = match text(vector, "file").contains("choice") {
+            true => multiple_choice(answered, "Answer:"),
+            false => best_of_raw_and_parsed(answered, "Answer:"),
+        };
+        let expected = vector["metrics"].as_object().unwrap();
+        assert_eq!(computed.len(), expected.len());
+        for (metric, value) in computed {
+            let expected = expected[metric].as_f64().unwrap();
+            // Both are a handful of double operations; 1e-9 leaves room for their order only.
+            assert!((value - expected).abs() < 1e-9, "{metric}: {value} instead of {expected} in {vector}");
+        }
+    }
+}
