@@ -55,7 +55,7 @@ fn a_good_file_passes() {
     assert_eq!(out, "pipeline.yaml: pipeline `masks` is valid (1 stage, 1 source)\n");
     let Checked { code, out, err } = check_with(GOOD, &["--json"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert_eq!(out, "{\"name\":\"masks\",\"sources\":1,\"stages\":1,\"valid\":true}\n");
+    assert_eq!(out, "{\"valid\":true,\"name\":\"masks\",\"stages\":1,\"sources\":1}\n");
 }
 
 refusals! {
