@@ -43,8 +43,8 @@ pub fn draw(stream: &mut Stream, mixture: Mixture, tokens: usize) -> Example {
         return repeats(stream, tokens);
     }
     match stream.below(20) {
-        0..=8 => needle(stream, tokens),
-        9..=11 => key_values(stream, tokens),
+        0..=9 => needle(stream, tokens),
+        10..=11 => key_values(stream, tokens),
         12..=13 => special_numbers(stream, tokens),
         14..=15 => instruction(stream),
         _ => repeats(stream, tokens),
@@ -116,7 +116,7 @@ const NEEDLE_PROMPT_TOKENS: usize = 40;
 /// A needle among fillers and up to three other needles, some of which share its attribute or its owner, in
 /// the prompt of `score-heads`.
 fn needle(stream: &mut Stream, tokens: usize) -> Example {
-    let words = 3 + stream.below(5);
+    let words = 3 + stream.below(6);
     let needle = Needle::draw(stream, Split::Training, words);
     let mut sentences = vec![needle.sentence()];
     if tokens > 120 {
@@ -185,7 +185,7 @@ fn key_values(stream: &mut Stream, tokens: usize) -> Example {
         "JSON data:\n{{\n{}\n}}\n\nExtract the value corresponding to the specified key in the JSON object below.\n",
         lines.join(",\n")
     ));
-    let questions = if tokens >= 250 && stream.below(2) == 0 { 3 } else { 1 };
+    let questions = if tokens >= 250 && !identifiers { 3 } else { 1 };
     for _ in 0..questions {
         let (key, value) = &pairs[stream.below(pairs.len())];
         example.given(&format!("\nKey: {key}\nCorresponding value:"));
