@@ -29,11 +29,19 @@ fn stages(text: &str) -> String {
     )
 }
 
-/// Asserts that a file is refused as an input error, and gives what standard error says.
+/// Asserts that a file is refused as an input error, and gives what standard error says; the list of all kinds,
+/// which grows, is checked and left out.
 fn refused(content: &str) -> String {
     let Checked { code, out, err } = check(content);
     assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
-    err
+    let line = |line: &str| match line.split_once("= help: kinds: ") {
+        Some((margin, kinds)) => {
+            assert!(kinds.contains("`score-heads`") && kinds.contains("`build-mask`"), "{kinds}");
+            format!("{margin}= help: kinds: ...\n")
+        }
+        None => format!("{line}\n"),
+    };
+    err.lines().map(line).collect()
 }
 
 macro_rules! refusals {
@@ -77,6 +85,7 @@ refusals! {
     stages_is_a_list: "version: 1\nname: test\nstages: [mask]\n".to_owned();
     no_stages: "version: 1\nname: test\nstages:\n".to_owned();
     empty_stage: stages("  mask:\n");
+    unknown_kind: GOOD.replace("build-mask", "bild-mask");
     missing_kind: stages("  mask: {in: {scores: scores}}\n");
     source_without_type: GOOD.replace("published-scores: data/scores.json, ", "");
     source_with_two_types: GOOD.replace("{published-scores:", "{model: m, published-scores:");
@@ -104,6 +113,10 @@ refusals! {
     media_mismatch: stages("  mask:\n    kind: build-mask\n    in: {scores: model}\n");
     missing_input: stages("  score:\n    kind: score-heads\n    in: {model: model}\n");
     map_at_a_single_input: stages("  mask:\n    kind: build-mask\n    in: {scores: {a: scores}}\n");
+    one_artifact_where_labels_are_needed: stages("  report:\n    kind: report\n    in: {evaluation: scores}\n");
+    labelled_faults: stages(
+        "  mask: {kind: build-mask, in: {scores: scores}}\n  report:\n    kind: report\n    in:\n      evaluation: {base: mask, Base 2: mask, other: msak}\n"
+    );
     reads_itself: stages("  mask:\n    kind: build-mask\n    in: {scores: mask}\n");
     cycle: stages(
         "  score:\n    kind: score-heads\n    in: {model: model, needles: needles, mask: mask}\n  mask:\n    kind: build-mask\n    in: {scores: score}\n"
@@ -116,15 +129,6 @@ refusals! {
         .replace("published-scores: data", "published-score: data")
         .replace("params.tau}", "params.tua}")
         .replace("scores: scores}", "scores: nothing}");
-}
-
-#[test]
-fn an_unknown_kind_names_the_nearest() {
-    // The list of kinds grows; only its frame is fixed here.
-    let err = refused(&GOOD.replace("build-mask", "bild-mask"));
-    let (head, kinds) = err.split_once("  = help: kinds: ").expect("the kinds are listed");
-    insta::assert_snapshot!(head);
-    assert!(kinds.contains("`build-mask`") && kinds.contains("`score-heads`"), "{kinds}");
 }
 
 #[test]
