@@ -8,6 +8,8 @@ pub mod workspace;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 /// What a run of the program gave.
 #[derive(Debug)]
 pub struct Checked {
@@ -51,4 +53,20 @@ pub fn check(content: &str) -> Checked {
 /// `retmask check` of this content with further arguments.
 pub fn check_with(content: &str, arguments: &[&str]) -> Checked {
     run(content, &[&["check", "pipeline.yaml"], arguments].concat())
+}
+
+/// JSON text, indented and with its keys in order, so that tests do not depend on how the program orders them.
+pub fn sorted_json(text: &str) -> String {
+    fn sorted(value: Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let mut entries: Vec<(String, Value)> = map.into_iter().collect();
+                entries.sort_by(|left, right| left.0.cmp(&right.0));
+                Value::Object(entries.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+            }
+            Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
+            other => other,
+        }
+    }
+    format!("{:#}\n", sorted(serde_json::from_str(text).expect("JSON")))
 }
