@@ -2,5 +2,7 @@
 
 mod diagnostic;
 mod printer;
+mod table;
 
 pub use printer::{ColorChoice, Printer, error_object};
+pub use table::{Align, Table};
