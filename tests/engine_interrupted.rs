@@ -139,3 +139,31 @@ fn two_runs_at_once_make_each_result_once() {
     assert_eq!(stages_with(&both, "stage-started"), ["long", "quick"]);
     assert_eq!(stages_with(&both, "stage-hit"), ["long", "quick"]);
 }
+
+#[test]
+fn a_source_that_changes_while_it_is_read_leaves_nothing_published() {
+    use std::io::Write;
+    const MASK: &str = "\
+version: 1
+name: changing
+sources: {scores: {published-scores: scores.json}}
+stages:
+  mask: {kind: build-mask, in: {scores: scores}}
+";
+    let workspace = Workspace::new(MASK);
+    // So large that reading it takes longer than changing it.
+    let trials = vec!["0.5"; 2_000].join(",");
+    let heads: Vec<String> = (0..1_024).map(|head| format!("\"{}-{}\":[{trials}]", head / 32, head % 32)).collect();
+    workspace.write("scores.json", &format!("{{{}}}", heads.join(",")));
+    let mut run = Background::start(&workspace, &[]);
+    run.wait_for("stage-started", "mask");
+    let mut file = std::fs::File::options().append(true).open(workspace.path("scores.json")).expect("the source");
+    file.write_all(b"\n").expect("a change that leaves the content valid");
+    let (code, events, errors) = run.finish();
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(errors.contains("changed while the stage was running; nothing was published"), "{errors}");
+    assert_eq!(stages_with(&events, "stage-finished"), Vec::<String>::new());
+    assert_eq!(files_in(&workspace, "ac") + files_in(&workspace, "tmp"), 0);
+    let events = workspace.events(&["run", "pipeline.yaml"]);
+    assert_eq!(stages_with(&events, "stage-finished"), ["mask"]);
+}

@@ -33,7 +33,7 @@ pub struct Arguments {
 /// # Errors
 /// `Input` with every fault of the file and its place, or for missing sources; else as the first stage that failed.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let interrupts = Interrupts::catch(settings.printer)?;
+    let interrupts = Interrupts::catch()?;
     let pipeline = arguments.pipeline.read()?;
     let store = Store::open(&settings.cache_folder()?)?;
     let _in_use = store.use_lock()?;
@@ -48,7 +48,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         json_failure = Some(failure);
         reporters.push(Box::new(reporter));
     } else if !printer.quiet() && std::io::stderr().is_terminal() {
-        reporters.push(Box::new(Bars::new(printer.color_error())));
+        reporters.push(Box::new(Bars::new(&pipeline, printer.color_error())));
     } else if !printer.quiet() {
         reporters.push(Box::new(Lines::new(printer)));
     }

@@ -72,6 +72,8 @@ pub enum Event {
         remade: String,
         what: String,
     },
+    /// The user asked to stop; running stages end at their next safe point.
+    Stopping,
     StageFailed {
         stage: String,
         fault: &'static str,

@@ -1,17 +1,17 @@
 //! Ctrl-C: stages stop at their next safe point; a second one ends the program at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use retmask_stages::contract::Cancel;
 
+use super::events::{Event, Events};
 use crate::error::{Error, Result};
-use crate::output::Printer;
 
 /// What an interrupt does now.
 pub struct Interrupts {
     cancel: Cancel,
-    running: Arc<AtomicBool>,
+    /// Set once there are stages to stop: where the request is told.
+    running: Arc<OnceLock<Arc<Events>>>,
 }
 
 /// Exit code of a program that was told to stop.
@@ -22,21 +22,23 @@ impl Interrupts {
     ///
     /// # Errors
     /// `Environment` when the system refuses.
-    pub fn catch(printer: Printer) -> Result<Self> {
+    pub fn catch() -> Result<Self> {
         static CAUGHT: OnceLock<()> = OnceLock::new();
-        let (cancel, running) = (Cancel::default(), Arc::new(AtomicBool::new(false)));
+        let (cancel, running) = (Cancel::default(), Arc::new(OnceLock::<Arc<Events>>::new()));
         if CAUGHT.set(()).is_err() {
             return Err(Error::internal("interrupts are caught twice"));
         }
         let handler = {
             let (cancel, running) = (cancel.clone(), running.clone());
             move || {
-                if cancel.is_cancelled() || !running.load(Ordering::Relaxed) {
+                match running.get() {
+                    Some(events) if !cancel.is_cancelled() => {
+                        cancel.cancel();
+                        events.emit(&Event::Stopping);
+                    }
                     // What is in private folders is removed by the next run.
-                    std::process::exit(INTERRUPTED);
+                    _ => std::process::exit(INTERRUPTED),
                 }
-                cancel.cancel();
-                printer.note("stopping at the next safe point; interrupt again to stop at once");
             }
         };
         ctrlc::set_handler(handler).map_err(|error| Error::environment(format!("cannot catch interrupts: {error}")))?;
@@ -44,8 +46,8 @@ impl Interrupts {
     }
 
     /// From now on the first interrupt is a request, for there are stages to stop.
-    pub fn stages_run(&self) -> Cancel {
-        self.running.store(true, Ordering::Relaxed);
+    pub fn stages_run(&self, events: &Arc<Events>) -> Cancel {
+        self.running.get_or_init(|| events.clone());
         self.cancel.clone()
     }
 }

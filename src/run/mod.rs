@@ -108,7 +108,7 @@ pub fn run(
         stages: pipeline.stages().len(),
         folder: folder.path().display().to_string(),
     });
-    let cancel = interrupts.stages_run();
+    let cancel = interrupts.stages_run(&events);
     let budget = Budget { cpus: options.cpus, memory: memory_bytes() };
     let mut scheduler = Scheduler::new(planner, &folder, events.clone(), cancel.clone(), budget);
     scheduler.settle(options.plan)?;

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use unicode_width::UnicodeWidthStr;
 
 use super::super::events::{Event, Reporter, Stamped};
 use super::lines::{line, pace};
+use crate::pipeline::Pipeline;
 
 /// How often a bar moves by itself, so that a long step still looks alive.
 const TICK: Duration = Duration::from_millis(200);
@@ -16,21 +18,25 @@ pub struct Bars {
     all: MultiProgress,
     running: HashMap<String, ProgressBar>,
     color: bool,
+    /// Terminal columns of the longest stage name.
+    widest: usize,
 }
 
 impl Bars {
-    /// Bars, with or without colours.
-    pub fn new(color: bool) -> Self {
+    /// Bars for the stages of a pipeline, with or without colours.
+    pub fn new(pipeline: &Pipeline, color: bool) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        Self { all, running: HashMap::new(), color }
+        let widest = pipeline.stages().iter().map(|stage| stage.name.width()).max().unwrap_or(0);
+        Self { all, running: HashMap::new(), color, widest }
     }
 
     fn bar(&mut self, stage: &str) -> &ProgressBar {
         let (all, color) = (&self.all, self.color);
+        let padding = " ".repeat(self.widest.saturating_sub(stage.width()));
         self.running.entry(stage.to_owned()).or_insert_with(|| {
             let bar = all.add(ProgressBar::no_length());
             bar.set_style(style(color, false));
-            bar.set_prefix(stage.to_owned());
+            bar.set_prefix(format!("{stage}{padding}"));
             bar.enable_steady_tick(TICK);
             bar
         })

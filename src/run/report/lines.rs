@@ -57,6 +57,7 @@ pub fn line(event: &Event) -> Option<String> {
             ports.join(", ")
         ),
         Event::InputLost { stage, remade, what } => format!("{stage}: {what}; {remade} runs again"),
+        Event::Stopping => "stopping at the next safe point; interrupt again to stop at once".into(),
         Event::StageFailed { stage, .. } => format!("{stage}: failed"),
         Event::StageSkipped { stage, because } if because.is_empty() => format!("{stage}: not run"),
         Event::StageSkipped { stage, because } => format!("{stage}: not run, it needs {}", because.join(", ")),
