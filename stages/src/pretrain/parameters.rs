@@ -52,12 +52,17 @@ impl Default for Phase {
 pub struct Parameters {
     /// Seed of the initial weights, the texts and the dropped heads.
     pub seed: u64,
+    /// Decoder blocks.
     pub layers: u32,
+    /// Width of the residual stream.
     pub hidden_size: u32,
+    /// Width inside the MLP.
     pub intermediate_size: u32,
     /// Attention heads, as many for queries as for keys and values.
     pub heads: u32,
+    /// Width of one head.
     pub head_dim: u32,
+    /// Base of the rotary wavelengths.
     pub rotary_theta: f64,
     /// Longest sequence the model says it takes.
     pub context_length: u32,
@@ -67,13 +72,17 @@ pub struct Parameters {
     /// Probability that a head of the first layer is dropped from a sequence, so that the model does without
     /// any single one of them.
     pub head_dropout: f64,
+    /// What is trained on, one phase after another.
     pub phases: Vec<Phase>,
     /// Highest learning rate; it rises over the warm-up and falls along a cosine.
     pub learning_rate: f64,
     /// Share of the highest learning rate left at the end.
     pub final_learning_rate_share: f64,
+    /// Optimiser steps in which the learning rate rises from 0.
     pub warmup_steps: u32,
+    /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// Largest gradient norm.
     pub gradient_clip: f64,
 }
 
