@@ -109,7 +109,7 @@ fn mermaid(pipeline: &Pipeline) -> String {
             Vertex::Stage(stage) => format!("stage{}", stage.0),
         };
         // Without prefix and version: a `;` ends a statement in Mermaid.
-        let name = weight.media.name();
+        let name = weight.name();
         let short = name.split_once('/').map_or(name, |(_, rest)| rest);
         let short = short.split(';').next().unwrap_or(short);
         let _ = writeln!(text, "    {} -->|{short}| {}", id(graph[from]), id(graph[to]));

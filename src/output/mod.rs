@@ -4,5 +4,5 @@ mod diagnostic;
 mod printer;
 mod table;
 
-pub use printer::{ColorChoice, Printer, error_object};
+pub use printer::{ColorChoice, Printer};
 pub use table::{Align, Table};

@@ -55,11 +55,6 @@ impl Printer {
         self.quiet
     }
 
-    /// Whether standard output takes colours.
-    pub fn color(&self) -> bool {
-        self.color_out
-    }
-
     /// Whether standard error takes colours.
     pub fn color_error(&self) -> bool {
         self.color_error
@@ -135,7 +130,7 @@ impl Printer {
 }
 
 /// An error as one JSON object: `fault`, and `errors` with message, hint and, where known, file, line, column.
-pub fn error_object(error: &Error) -> serde_json::Value {
+fn error_object(error: &Error) -> serde_json::Value {
     let fault = match error.fault() {
         None => "none",
         Some(Fault::Input) => "input",

@@ -10,14 +10,13 @@ use retmask_stages::artifact::Media;
 use retmask_stages::contract::{Context, InputPort, Inputs, Kind, OutputPort, Outputs, StageResult};
 use serde_json::{Map, Value};
 
-use super::{Place, Texts};
+use super::Texts;
 
 /// What is known about a stage kind without running it.
 #[derive(Debug, Clone, Copy)]
 pub struct KindFacts {
     pub name: &'static str,
     pub epoch: u32,
-    pub summary: &'static str,
     /// Whether the numerics class belongs in the key.
     pub numerics: bool,
     pub inputs: &'static [InputPort],
@@ -27,14 +26,7 @@ pub struct KindFacts {
 impl KindFacts {
     /// The facts of a kind.
     pub fn of<K: Kind>() -> Self {
-        Self {
-            name: K::NAME,
-            epoch: K::EPOCH,
-            summary: K::SUMMARY,
-            numerics: K::NUMERICS,
-            inputs: K::INPUTS,
-            outputs: K::OUTPUTS,
-        }
+        Self { name: K::NAME, epoch: K::EPOCH, numerics: K::NUMERICS, inputs: K::INPUTS, outputs: K::OUTPUTS }
     }
 
     /// The output port of this name.
@@ -74,8 +66,6 @@ pub struct Source {
     pub location: Location,
     /// The command that brings the data when it is missing.
     pub fetch: Option<String>,
-    /// Where its location is written.
-    pub place: Place,
 }
 
 /// What a stage asks of the machine. Not part of the key.
@@ -111,8 +101,6 @@ pub struct Binding {
     pub origin: Origin,
     /// What flows along the edge.
     pub media: Media,
-    /// Where the reference is written.
-    pub place: Place,
 }
 
 /// One stage of a pipeline.
@@ -122,15 +110,11 @@ pub struct Stage {
     pub kind: KindFacts,
     /// Every parameter after default filling, typed by the kind's schema (1 given for a real number is 1.0).
     pub parameters: Map<String, Value>,
-    /// The parameters that differ from the kind's defaults: what belongs in the key.
-    pub non_default: Map<String, Value>,
     /// By port in the kind's declared order; labels of one port in file order.
     pub inputs: Vec<Binding>,
     pub resources: Resources,
     /// The kind with its decoded parameters.
     pub work: Arc<dyn Work>,
-    /// Where the stage's name is written.
-    pub place: Place,
 }
 
 impl fmt::Debug for Stage {
@@ -146,13 +130,6 @@ pub enum Vertex {
     Stage(StageIndex),
 }
 
-/// An edge of the graph: the binding it stands for, as an index into the inputs of the stage it enters.
-#[derive(Debug, Clone, Copy)]
-pub struct Edge {
-    pub binding: usize,
-    pub media: Media,
-}
-
 /// A checked pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -164,7 +141,7 @@ pub struct Pipeline {
     pub texts: Texts,
     pub(super) sources: Vec<Source>,
     pub(super) stages: Vec<Stage>,
-    pub(super) graph: DiGraph<Vertex, Edge>,
+    pub(super) graph: DiGraph<Vertex, Media>,
     pub(super) order: Vec<StageIndex>,
 }
 
@@ -189,18 +166,13 @@ impl Pipeline {
         &self.stages[index.0]
     }
 
-    /// The stage of this name.
-    pub fn find(&self, name: &str) -> Option<StageIndex> {
-        self.stages.iter().position(|stage| stage.name == name).map(StageIndex)
-    }
-
     /// The stages so that each comes after those it reads from; ties in file order.
     pub fn order(&self) -> &[StageIndex] {
         &self.order
     }
 
-    /// The graph: sources and stages, an edge per binding from origin to reader.
-    pub fn graph(&self) -> &DiGraph<Vertex, Edge> {
+    /// The graph: sources and stages, and an edge per binding from origin to reader with what flows along it.
+    pub fn graph(&self) -> &DiGraph<Vertex, Media> {
         &self.graph
     }
 

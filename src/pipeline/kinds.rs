@@ -31,7 +31,6 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// Decoded parameters.
 pub struct Decoded {
     pub parameters: Map<String, Json>,
-    pub non_default: Map<String, Json>,
     pub work: Arc<dyn Work>,
 }
 
@@ -93,18 +92,15 @@ impl Visitor for Decode<'_> {
             self.faults.push(fault);
             return None;
         }
-        let (all, defaults) = match (object(&parameters), object(&K::Parameters::default())) {
-            (Ok(all), Ok(defaults)) => (all, defaults),
-            (Err(reason), _) | (_, Err(reason)) => {
+        match object(&parameters) {
+            Ok(all) => Some(Decoded { parameters: all, work: Arc::new(Typed::<K> { parameters }) }),
+            Err(reason) => {
                 let message =
                     format!("this is a bug: the parameters of `{}` cannot be written down: {reason}", K::NAME);
                 self.faults.push(Diagnostic::new(self.place, message));
-                return None;
+                None
             }
-        };
-        let non_default =
-            all.iter().filter(|(name, value)| defaults.get(*name) != Some(value)).map(|(n, v)| (n.clone(), v.clone()));
-        Some(Decoded { non_default: non_default.collect(), parameters: all, work: Arc::new(Typed::<K> { parameters }) })
+        }
     }
 }
 

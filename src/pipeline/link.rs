@@ -8,7 +8,7 @@ use retmask_stages::artifact::Media;
 use retmask_stages::contract::{Arity, InputPort, OutputPort};
 
 use super::declaration::{Declared, DeclaredSource, DeclaredStage, map, used};
-use super::graph::{Binding, Edge, Origin, Pipeline, Source, SourceIndex, Stage, StageIndex, Vertex};
+use super::graph::{Binding, Origin, Pipeline, Source, SourceIndex, Stage, StageIndex, Vertex};
 use super::tree::{Entry, Node, Scalar, shorten};
 use super::{Diagnostic, Place, Texts, cycles, kinds, names, topology};
 
@@ -18,7 +18,7 @@ pub struct Linked {
     description: Option<String>,
     sources: Vec<Source>,
     stages: Vec<Stage>,
-    graph: DiGraph<Vertex, Edge>,
+    graph: DiGraph<Vertex, Media>,
     order: Vec<StageIndex>,
 }
 
@@ -45,11 +45,9 @@ pub fn link(declared: Declared<'_>, faults: &mut Vec<Diagnostic>) -> Option<Link
             name: stage.name.to_owned(),
             kind,
             parameters: decoded.parameters,
-            non_default: decoded.non_default,
             inputs: bindings,
             resources: stage.resources,
             work: decoded.work,
-            place: stage.place,
         });
     }
     let stage_names: Vec<&str> = declared.stages.iter().map(|stage| stage.name).collect();
@@ -220,7 +218,7 @@ impl<'a> Linker<'a> {
             faults.push(self.mismatch(stage, port, node, media, origin_place));
             return None;
         }
-        Some(Binding { port, label: label.to_owned(), origin, media, place: node.place })
+        Some(Binding { port, label: label.to_owned(), origin, media })
     }
 
     /// The source or stage a reference names, and the output port where one is named.

@@ -29,10 +29,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use graph::{
-    Binding, Edge, KindFacts, Location, Origin, Pipeline, Resources, Source, SourceIndex, Stage, StageIndex, Vertex,
-    Work,
-};
+pub use graph::{Binding, Location, Origin, Pipeline, Resources, Source, SourceIndex, Stage, StageIndex, Vertex, Work};
 pub use json_schema::json_schema;
 pub use names::suggest;
 pub use place::{Place, Texts};
@@ -105,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::output::{ColorChoice, Printer, error_object};
+    use crate::output::{ColorChoice, Printer};
 
     const WHOLE: &str = "version: 1\nname: whole\nparams: {tau: 0.2, list: [1, 2]}\nsources:\n  \
                          scores: {published-scores: \"${params.tau}/a\", fetch: scripts/fetch-data}\nstages:\n  \
@@ -127,8 +124,6 @@ mod tests {
             }
         }
         if !accepted {
-            let error = error_object(&faults.clone().into());
-            assert!(error["errors"].as_array().is_some_and(|list| !list.is_empty()));
             let printer = Printer::new(ColorChoice::Never, false, false);
             assert!(printer.describe(&faults.into()).starts_with("error: "));
         }

@@ -58,10 +58,4 @@ impl Texts {
         let line_start = before.rfind('\n').map_or(0, |position| position + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
-
-    /// `name:line:column`.
-    pub fn describe(&self, place: Place) -> String {
-        let (line, column) = self.line_and_column(place);
-        format!("{}:{line}:{column}", self.name(place))
-    }
 }

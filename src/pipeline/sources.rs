@@ -60,7 +60,7 @@ pub fn read(entry: &Entry, faults: &mut Vec<Diagnostic>) -> (Option<Media>, Opti
         return (Some(media), None);
     };
     let fetch = fetch.map(str::to_owned);
-    (Some(media), Some(Source { name: entry.key.clone(), media, location, fetch, place: typed.value.place }))
+    (Some(media), Some(Source { name: entry.key.clone(), media, location, fetch }))
 }
 
 fn embedded_model(typed: &Entry, name: &str, faults: &mut Vec<Diagnostic>) -> Option<Location> {

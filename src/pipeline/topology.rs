@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use petgraph::graph::{DiGraph, NodeIndex};
+use retmask_stages::artifact::Media;
 
-use super::graph::{Edge, Origin, Source, SourceIndex, Stage, StageIndex, Vertex};
+use super::graph::{Origin, Source, SourceIndex, Stage, StageIndex, Vertex};
 
 /// The graph: sources, then stages, both in file order; an edge per binding.
-pub fn graph(sources: &[Source], stages: &[Stage]) -> DiGraph<Vertex, Edge> {
+pub fn graph(sources: &[Source], stages: &[Stage]) -> DiGraph<Vertex, Media> {
     let mut graph =
         DiGraph::with_capacity(sources.len() + stages.len(), stages.iter().map(|stage| stage.inputs.len()).sum());
     for index in 0..sources.len() {
@@ -18,19 +19,19 @@ pub fn graph(sources: &[Source], stages: &[Stage]) -> DiGraph<Vertex, Edge> {
         graph.add_node(Vertex::Stage(StageIndex(index)));
     }
     for (reader, stage) in stages.iter().enumerate() {
-        for (binding, input) in stage.inputs.iter().enumerate() {
+        for input in &stage.inputs {
             let origin = match input.origin {
                 Origin::Source(source) => NodeIndex::new(source.0),
                 Origin::Stage { stage, .. } => NodeIndex::new(sources.len() + stage.0),
             };
-            graph.add_edge(origin, NodeIndex::new(sources.len() + reader), Edge { binding, media: input.media });
+            graph.add_edge(origin, NodeIndex::new(sources.len() + reader), input.media);
         }
     }
     graph
 }
 
 /// The stages so that each comes after what it reads; of those that could come next, the first in the file.
-pub fn order(graph: &DiGraph<Vertex, Edge>, sources: usize, stages: usize) -> Vec<StageIndex> {
+pub fn order(graph: &DiGraph<Vertex, Media>, sources: usize, stages: usize) -> Vec<StageIndex> {
     let node = |stage: usize| NodeIndex::new(sources + stage);
     let mut waiting_for: Vec<usize> = (0..stages)
         .map(|stage| {
