@@ -180,6 +180,30 @@ fn without_examples_nothing_is_compared() {
 }
 
 #[test]
+fn a_mean_over_fewer_datasets_than_helmets_says_so() {
+    let page = |whole: bool| {
+        let mut sample = Sample::empty();
+        let columns = vec![
+            texts(["A", "A"]),
+            texts(["set", ""]),
+            counts([8, 8]),
+            texts(["exact_match", "mean"]),
+            flags([true, whole]),
+            numbers([50.0, 50.0]),
+            numbers([40.0, 45.0]),
+            numbers([60.0, 55.0]),
+            counts([2, 2]),
+        ];
+        sample.table("evaluation", "base", Media::ScoreSummary, columns);
+        sample.run().expect("a report").page
+    };
+    let note = "Fewer datasets were evaluated than HELMET averages";
+    assert!(page(false).contains(note) && !page(true).contains(note));
+    // The category shows its own row's interval.
+    assert!(page(true).contains("[45.0, 55.0]"));
+}
+
+#[test]
 fn a_mask_that_is_no_threshold_has_no_threshold_line() {
     let heads = [(0, 0), (0, 1), (1, 0), (1, 1)];
     let page = |mask: &[(u32, u32)]| {

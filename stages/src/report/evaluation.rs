@@ -46,6 +46,8 @@ pub(super) struct Evaluation {
     pub rows: Vec<Row>,
     /// Whether any difference has a paired interval.
     pub paired: bool,
+    /// Whether a category's own row says that it is not HELMET's whole mean (not `primary`).
+    pub partial: bool,
 }
 
 /// A dataset at a length under one metric.
@@ -72,6 +74,8 @@ struct Summary {
     measures: BTreeMap<Measure, (Score, u32)>,
     /// Intervals of the categories' own rows by (category, length).
     categories: BTreeMap<(String, u32), Score>,
+    /// Whether one of them is over fewer measures than HELMET averages.
+    partial: bool,
     examples: BTreeMap<Measure, Vec<Example>>,
 }
 
@@ -89,6 +93,7 @@ impl Summary {
             }
             let score = Score { value: values[row], interval: Some((low[row], high[row])) };
             let repeated = if datasets[row].is_empty() {
+                summary.partial |= !primary[row];
                 summary.categories.insert((categories[row].clone(), lengths[row]), score).is_some()
             } else if primary[row] {
                 let measure = Measure {
@@ -190,7 +195,8 @@ impl Evaluation {
         }
         let rows = Comparison { labels: &labels, summaries: &read, baseline, seed }.rows()?;
         let paired = rows.iter().any(|row| row.differences.iter().any(Option::is_some));
-        Ok(Some(Self { labels, baseline, rows, paired }))
+        let partial = read.iter().any(|summary| summary.partial);
+        Ok(Some(Self { labels, baseline, rows, paired, partial }))
     }
 
     /// The row to quote: the average over everything that was evaluated.

@@ -83,6 +83,7 @@ fn table(evaluation: &Evaluation) -> Markup {
         }
         p class="note" {
             "Scores from 0 to 100; the average is the unweighted mean of the categories, a category that of its datasets."
+            @if evaluation.partial { " Fewer datasets were evaluated than HELMET averages, so these means are not comparable with its published ones." }
             @if evaluation.paired {
                 " Brackets: 95\u{a0}% bootstrap intervals; \u{25b2} and \u{25bc} mark differences whose paired interval leaves out 0, all others are not told apart from 0."
             } @else { " Brackets: 95\u{a0}% bootstrap intervals." }
