@@ -68,5 +68,5 @@ fn a_read_only_cache_is_told_plainly() {
     assert!(text.contains("0 to run, 0 depend on them, 2 in the store"), "{text}");
     assert!(text.contains(r#"{"prompt":"#), "{text}");
     assert_eq!(code, Some(3), "{text}");
-    assert!(text.contains("Read-only file system") && text.contains("--cache DIR"), "{text}");
+    assert!(text.contains("Read-only file system") && text.contains("name another folder"), "{text}");
 }
