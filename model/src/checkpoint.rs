@@ -186,7 +186,10 @@ impl Checkpoint {
         let spec = spec::read_gguf(file.bytes(), &gguf).map_err(refuse)?;
         let mut tensors = BTreeMap::new();
         for entry in std::mem::take(&mut gguf.tensors) {
-            let (name, row_order) = gguf::names::llama(&entry.name, spec.head_dim).map_err(refuse)?;
+            if entry.name == gguf::names::ROTARY_DIVISORS {
+                continue;
+            }
+            let (name, row_order) = gguf::names::hugging_face(&entry.name, &spec).map_err(refuse)?;
             let stored = StoredTensor {
                 stored_name: entry.name,
                 file: 0,

@@ -2,13 +2,24 @@
 //! metadata. Everything the decoder loop branches on is here; a new family is a new way to fill it in.
 
 mod config_json;
+mod config_writer;
+mod family;
 mod gguf_metadata;
-mod llama;
+mod json_object;
+mod layer_spans;
+mod rotary_settings;
+mod stated;
 mod tensors;
 
-pub(crate) use config_json::{end_tokens, read as read_config, write as write_config};
+use std::sync::Arc;
+
+pub(crate) use config_json::{end_tokens, read as read_config};
+pub(crate) use config_writer::write as write_config;
+pub use family::Family;
 pub(crate) use gguf_metadata::read as read_gguf;
 pub use tensors::TensorShape;
+
+use crate::kernels::attention::{HeadLayout, KeyValues};
 
 /// Which normalisation the queries and keys get before the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +40,16 @@ pub enum NormPlacement {
     Post,
 }
 
+/// Which linear layers of attention add a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionBias {
+    None,
+    /// Queries, keys and values, but not the output (Qwen2).
+    QueryKeyValue,
+    /// All four.
+    All,
+}
+
 /// What one layer's attention sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionSpan {
@@ -39,9 +60,13 @@ pub enum AttentionSpan {
 }
 
 /// How rotary frequencies are scaled for long contexts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RotaryScaling {
     None,
+    /// Every frequency divided by `factor` (position interpolation, arXiv 2306.15595).
+    Linear {
+        factor: f64,
+    },
     /// The frequency-dependent interpolation of Llama-3.1.
     Llama3 {
         factor: f64,
@@ -54,13 +79,18 @@ pub enum RotaryScaling {
         factor: f64,
         beta_fast: f64,
         beta_slow: f64,
-        attention_factor: Option<f64>,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
         original_context: usize,
+        /// Whether the borders of the interpolated dimensions are rounded outwards to whole ones.
+        truncate: bool,
     },
+    /// Frequency i divided by the i-th of head_dim / 2 numbers: a GGUF file's `rope_freqs`.
+    Divisors(Arc<[f32]>),
 }
 
 /// One rotary table; layers name theirs by index.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RotarySpec {
     /// The base of the geometric series of wavelengths.
     pub theta: f64,
@@ -78,8 +108,7 @@ pub struct LayerSpec {
 /// A decoder's shape and rules.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {
-    /// `model_type` of the configuration (`llama`, …).
-    pub family: String,
+    pub family: Family,
     pub vocabulary_size: usize,
     pub hidden_size: usize,
     pub intermediate_size: usize,
@@ -91,7 +120,7 @@ pub struct ModelSpec {
     pub norm_epsilon: f64,
     pub norm_placement: NormPlacement,
     pub query_key_norm: QueryKeyNorm,
-    pub attention_bias: bool,
+    pub attention_bias: AttentionBias,
     pub mlp_bias: bool,
     /// Whether the output projection is the embedding matrix.
     pub tied_embeddings: bool,
@@ -110,7 +139,18 @@ impl ModelSpec {
         self.key_value_heads * self.head_dim
     }
 
-    /// Bytes of keys and values one token keeps in all layers, in f32.
+    pub(crate) fn head_layout(&self) -> HeadLayout {
+        HeadLayout { query_heads: self.query_heads, key_value_heads: self.key_value_heads, head_dim: self.head_dim }
+    }
+
+    /// Most bytes of keys and values that all layers hold while a sequence of `tokens` tokens passes in chunks of at
+    /// most `chunk`: layers with a window hold no more than the window, one tile of keys and one chunk.
+    pub fn key_value_bytes(&self, tokens: usize, chunk: usize) -> usize {
+        let of_layer = |layer: &LayerSpec| KeyValues::most_bytes(self.head_layout(), layer.span, tokens, chunk);
+        self.layers.iter().map(of_layer).sum()
+    }
+
+    /// Bytes of keys and values one token keeps in all layers, in f32, as long as no window drops it.
     pub fn key_value_bytes_per_token(&self) -> usize {
         self.layers.len() * 2 * self.key_value_width() * size_of::<f32>()
     }

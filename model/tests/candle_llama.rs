@@ -10,14 +10,14 @@ use retmask_model::heads::{Head, HeadMask};
 use retmask_model::logprobs::token_logprobs;
 use retmask_model::random::Stream;
 use retmask_model::spec::{
-    AttentionSpan, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
+    AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
 };
 
 const TOKENS: [usize; 4] = [2, 7, 65, 150];
 
 fn spec(tied_embeddings: bool) -> ModelSpec {
     ModelSpec {
-        family: "llama".into(),
+        family: Family::Llama,
         vocabulary_size: 101,
         hidden_size: 48,
         intermediate_size: 80,
@@ -28,7 +28,7 @@ fn spec(tied_embeddings: bool) -> ModelSpec {
         norm_epsilon: 1e-5,
         norm_placement: NormPlacement::Pre,
         query_key_norm: QueryKeyNorm::None,
-        attention_bias: false,
+        attention_bias: AttentionBias::None,
         mlp_bias: false,
         tied_embeddings,
         rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],

@@ -7,7 +7,7 @@ use std::fs;
 
 use half::bf16;
 use retmask_model::checkpoint::{self, Checkpoint, StoredType};
-use retmask_model::spec::{ModelSpec, RotaryScaling, TensorShape};
+use retmask_model::spec::{ModelSpec, RotaryScaling, RotarySpec, TensorShape};
 use retmask_model::text::ChatMessage;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -265,14 +265,14 @@ fn both_spellings_of_the_rotary_settings_are_read() {
         config.remove("rope_theta");
         config.remove("rope_scaling");
     });
-    assert_eq!((plain.rotary[0].theta, plain.rotary[0].scaling), (10_000.0, RotaryScaling::None));
+    assert_eq!(plain.rotary[0], RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None });
 }
 
 #[test]
 fn configurations_that_are_not_understood_are_refused_by_name() {
     let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
-    let cases: [(&str, Value, &str); 19] = [
-        ("model_type", json!("mamba"), "`model_type` is `mamba`"),
+    let cases: [(&str, Value, &str); 23] = [
+        ("model_type", json!("mamba"), "`model_type` is `mamba`, which is not supported; `llama`, `mistral`"),
         ("model_type", Value::Null, "`model_type` is missing"),
         ("hidden_size", Value::Null, "`hidden_size` is missing"),
         ("hidden_size", json!("8"), "`hidden_size` should be an integer"),
@@ -287,8 +287,16 @@ fn configurations_that_are_not_understood_are_refused_by_name() {
         ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` is 0.5"),
         ("quantization_config", json!({"quant_method": "gptq"}), "`quantization_config` is set"),
         ("rope_theta", json!(-1.0), "rotary base is -1"),
-        ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0}), "rotary scaling `yarn` (rope_scaling)"),
-        ("rope_scaling", json!({"type": "linear", "factor": 4.0}), "rotary scaling `linear`"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "longrope", "factor": 4.0}),
+            "the rotary type `longrope` (rope_scaling) is not known; `default`, `linear`, `llama3` and `yarn` are",
+        ),
+        ("rope_scaling", json!({"type": "linear"}), "`rope_scaling.factor` is missing"),
+        ("rope_scaling", json!({"type": "linear", "factor": 2.0, "beta": 1}), "`rope_scaling.beta` is not a setting"),
+        ("rope_scaling", json!({"type": "yarn", "factor": 0.5}), "a factor of at least 1"),
+        ("sliding_window", json!(64), "`sliding_window` is 64, but `llama` models have no windows"),
+        ("rope_by_layer_type", json!(false), "only `olmo3` models have it"),
         ("rope_scaling", llama3, "`rope_scaling.original_max_position_embeddings` is missing"),
         ("rope_parameters", json!({"rope_type": "default", "rope_theta": 5.0}), "contradicts"),
     ];
@@ -357,7 +365,7 @@ fn gguf_files_that_are_not_understood_are_refused_by_name() {
         (
             b"blk.0.ffn_norm.weight".into(),
             b"blk.0.ffn_nor2.weight".into(),
-            "`blk.0.ffn_nor2.weight` is not part of a Llama model",
+            "`blk.0.ffn_nor2.weight` is not part of a `llama` model",
         ),
     ];
     for (from, to, expected) in cases {

@@ -1,5 +1,7 @@
 //! The decoder: one loop over layers that scores, generates, trains and evaluates.
 
+mod block;
+mod cached;
 mod head;
 mod packed;
 mod weight;
@@ -8,16 +10,17 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
+use block::Block;
+pub(crate) use cached::{CachedAttention, CachedRun};
 pub(crate) use head::head_gradients;
 pub use head::{row_logprob, target_logprobs};
 pub use packed::PackedAttention;
 pub(crate) use weight::Weight;
 
 use crate::checkpoint::Checkpoint;
-use crate::kernels::attention::HeadLayout;
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
-use crate::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm};
+use crate::spec::{AttentionSpan, ModelSpec, NormPlacement};
 use crate::{ModelError, ModelResult};
 
 /// What the weights are loaded for.
@@ -45,25 +48,12 @@ pub trait Attend {
     fn attend(&mut self, layer: usize, span: AttentionSpan, q: &Tensor, k: &Tensor, v: &Tensor) -> ModelResult<Tensor>;
 }
 
-/// The weights of one block.
-struct Layer {
-    attention_norm: Weight,
-    query: Weight,
-    key: Weight,
-    value: Weight,
-    output: Weight,
-    mlp_norm: Weight,
-    gate: Weight,
-    up: Weight,
-    down: Weight,
-}
-
 /// A loaded model, ready to run.
 pub struct Decoder {
     spec: ModelSpec,
     rotary: Vec<RotaryTable>,
     embedding: Weight,
-    layers: Vec<Layer>,
+    blocks: Vec<Block>,
     final_norm: Weight,
     /// `None` when the output projection is the embedding.
     output: Option<Weight>,
@@ -73,7 +63,7 @@ impl Decoder {
     /// Loads all weights of a checkpoint, packed for the forward pass.
     ///
     /// # Errors
-    /// `Input` when a tensor is missing, misshapen or not finite, or the architecture is not computed here.
+    /// `Input` when a tensor is missing, misshapen or not finite.
     pub fn load(checkpoint: &Checkpoint) -> ModelResult<Self> {
         Self::build(checkpoint.spec().clone(), Purpose::Inference, &mut |name, shape| checkpoint.tensor(name, shape))
     }
@@ -89,15 +79,13 @@ impl Decoder {
     /// Builds a decoder from tensors given by name and shape, row-major f32, in the order of [`ModelSpec::tensors`].
     ///
     /// # Errors
-    /// Whatever `tensor` returns; `Input` for an architecture this decoder does not compute.
+    /// Whatever `tensor` returns.
     pub fn build(
         spec: ModelSpec,
         purpose: Purpose,
         tensor: &mut dyn FnMut(&str, &[usize]) -> ModelResult<Vec<f32>>,
     ) -> ModelResult<Self> {
-        check_supported(&spec)?;
-        let rotary = spec.rotary.iter().map(|rotary| RotaryTable::new(rotary, spec.head_dim));
-        let rotary = rotary.collect::<Option<Vec<_>>>().ok_or_else(|| unsupported(&spec, "its rotary scaling"))?;
+        let rotary = spec.rotary.iter().map(|rotary| RotaryTable::new(rotary, spec.head_dim)).collect();
         let mut weights = Vec::new();
         for shape in spec.tensors() {
             let values = tensor(&shape.name, &shape.shape)?;
@@ -106,23 +94,10 @@ impl Decoder {
         let mut weights = weights.into_iter();
         let mut next = || weights.next().ok_or_else(|| ModelError::internal("the parameter list is too short"));
         let embedding = next()?;
-        let mut layers = Vec::with_capacity(spec.layers.len());
-        for _ in &spec.layers {
-            layers.push(Layer {
-                attention_norm: next()?,
-                mlp_norm: next()?,
-                query: next()?,
-                key: next()?,
-                value: next()?,
-                output: next()?,
-                gate: next()?,
-                up: next()?,
-                down: next()?,
-            });
-        }
+        let blocks = spec.layers.iter().map(|_| Block::take(&spec, &mut next)).collect::<ModelResult<Vec<_>>>()?;
         let final_norm = next()?;
         let output = if spec.tied_embeddings { None } else { Some(next()?) };
-        Ok(Self { spec, rotary, embedding, layers, final_norm, output })
+        Ok(Self { spec, rotary, embedding, blocks, final_norm, output })
     }
 
     /// The model's shape and rules.
@@ -130,19 +105,11 @@ impl Decoder {
         &self.spec
     }
 
-    pub(crate) fn head_layout(&self) -> HeadLayout {
-        HeadLayout {
-            query_heads: self.spec.query_heads,
-            key_value_heads: self.spec.key_value_heads,
-            head_dim: self.spec.head_dim,
-        }
-    }
-
     /// The weights in the order of [`ModelSpec::tensors`].
     pub(crate) fn weights(&self) -> Vec<&Weight> {
         let mut weights = vec![&self.embedding];
-        for layer in &self.layers {
-            weights.extend(layer.weights());
+        for block in &self.blocks {
+            weights.extend(block.weights());
         }
         weights.push(&self.final_norm);
         weights.extend(&self.output);
@@ -150,8 +117,8 @@ impl Decoder {
     }
 
     /// The weights of one block, in the order of [`ModelSpec::tensors`].
-    pub(crate) fn layer_weights(&self, layer: usize) -> [&Weight; 9] {
-        self.layers[layer].weights()
+    pub(crate) fn layer_weights(&self, layer: usize) -> Vec<&Weight> {
+        self.blocks[layer].weights()
     }
 
     pub(crate) fn final_norm(&self) -> &Weight {
@@ -192,16 +159,25 @@ impl Decoder {
         attend: &mut dyn Attend,
         pass: Pass,
     ) -> ModelResult<Tensor> {
-        let (layer, rules, spec) = (&self.layers[index], self.spec.layers[index], &self.spec);
-        let normed = self.norm(x, &layer.attention_norm, pass)?;
-        let q = ops::rotate(&layer.query.apply(&normed, pass)?, spec.query_heads, &angles[rules.rotary])?;
-        let k = ops::rotate(&layer.key.apply(&normed, pass)?, spec.key_value_heads, &angles[rules.rotary])?;
-        let v = layer.value.apply(&normed, pass)?;
-        let attended = attend.attend(index, rules.span, &q, &k, &v)?;
-        let x = (x + layer.output.apply(&attended, pass)?)?;
-        let normed = self.norm(&x, &layer.mlp_norm, pass)?;
-        let activated = ops::swiglu(&layer.gate.apply(&normed, pass)?, &layer.up.apply(&normed, pass)?)?;
-        Ok((&x + layer.down.apply(&activated, pass)?)?)
+        let (block, rules, spec) = (&self.blocks[index], self.spec.layers[index], &self.spec);
+        let placed = |x: &Tensor, weight: &Weight, placement| {
+            if spec.norm_placement == placement { self.norm(x, weight, pass) } else { Ok(x.clone()) }
+        };
+        let input = placed(x, &block.attention_norm, NormPlacement::Pre)?;
+        let (mut q, mut k) = (block.query.apply(&input, pass)?, block.key.apply(&input, pass)?);
+        if let Some([query_norm, key_norm]) = &block.query_key_norm {
+            // As wide as a head or as all of them: the norm takes its width from the weight.
+            (q, k) = (self.norm(&q, query_norm, pass)?, self.norm(&k, key_norm, pass)?);
+        }
+        let q = ops::rotate(&q, spec.query_heads, &angles[rules.rotary])?;
+        let k = ops::rotate(&k, spec.key_value_heads, &angles[rules.rotary])?;
+        let v = block.value.apply(&input, pass)?;
+        let attended = block.output.apply(&attend.attend(index, rules.span, &q, &k, &v)?, pass)?;
+        let x = (x + placed(&attended, &block.attention_norm, NormPlacement::Post)?)?;
+        let input = placed(&x, &block.mlp_norm, NormPlacement::Pre)?;
+        let activated = ops::swiglu(&block.gate.apply(&input, pass)?, &block.up.apply(&input, pass)?)?;
+        let transformed = block.down.apply(&activated, pass)?;
+        Ok((&x + placed(&transformed, &block.mlp_norm, NormPlacement::Post)?)?)
     }
 
     /// RMS norm with one of the norm weights.
@@ -216,46 +192,10 @@ impl Decoder {
     pub fn hidden(&self, tokens: &[u32], positions: &[u32], attend: &mut dyn Attend) -> ModelResult<Tensor> {
         let angles = self.angles(positions);
         let mut x = self.embed(tokens)?;
-        for layer in 0..self.layers.len() {
+        for layer in 0..self.blocks.len() {
             x = self.layer(layer, &x, &angles, attend, Pass::Forward)?;
         }
         Ok(x)
-    }
-}
-
-impl Layer {
-    fn weights(&self) -> [&Weight; 9] {
-        [
-            &self.attention_norm,
-            &self.mlp_norm,
-            &self.query,
-            &self.key,
-            &self.value,
-            &self.output,
-            &self.gate,
-            &self.up,
-            &self.down,
-        ]
-    }
-}
-
-fn unsupported(spec: &ModelSpec, what: &str) -> ModelError {
-    ModelError::input(format!(
-        "a model of type `{}` cannot run yet: {what} is not computed by this version",
-        spec.family
-    ))
-}
-
-fn check_supported(spec: &ModelSpec) -> ModelResult<()> {
-    let lacking = [
-        (spec.norm_placement != NormPlacement::Pre, "norm after the block"),
-        (spec.query_key_norm != QueryKeyNorm::None, "query-key norm"),
-        (spec.attention_bias, "an attention bias"),
-        (spec.mlp_bias, "an MLP bias"),
-    ];
-    match lacking.iter().find(|(lacks, _)| *lacks) {
-        Some((_, what)) => Err(unsupported(spec, what)),
-        None => Ok(()),
     }
 }
 

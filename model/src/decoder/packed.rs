@@ -28,7 +28,7 @@ impl PackedAttention {
                 sequence
             })
             .collect();
-        Self { layout: decoder.head_layout(), sequences }
+        Self { layout: decoder.spec().head_layout(), sequences }
     }
 }
 

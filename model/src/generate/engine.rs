@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::cached::{CachedAttention, CachedRun};
 use super::sampling::{best_and_gap, choose};
 use super::{Completion, Limits, Request, Sampling, Sink, StopReason};
-use crate::decoder::Decoder;
+use crate::decoder::{CachedAttention, CachedRun, Decoder};
 use crate::heads::HeadMask;
 use crate::kernels::attention::{KeyValues, Probe};
+use crate::spec::LayerSpec;
 use crate::{ModelError, ModelResult};
 
 /// Runs all requests with continuous batching.
@@ -36,7 +36,8 @@ pub fn generate(
         while slots.len() < limits.slots.max(1)
             && let Some(&(index, request)) = waiting.peek()
         {
-            let bytes = slot_bytes(decoder, request);
+            let tokens = request.prompt.len() + request.max_new_tokens;
+            let bytes = spec.key_value_bytes(tokens, limits.rows_per_pass.max(1));
             // One request always runs, however large; more only within the budget.
             if !slots.is_empty() && held + bytes > limits.key_value_bytes {
                 break;
@@ -92,11 +93,6 @@ fn check(decoder: &Decoder, masks: usize, index: usize, request: &Request) -> Mo
     Ok(())
 }
 
-fn slot_bytes(decoder: &Decoder, request: &Request) -> usize {
-    let tokens = request.prompt.len() + request.max_new_tokens;
-    decoder.spec().layers.len() * KeyValues::bytes(decoder.head_layout(), tokens)
-}
-
 /// One request in flight.
 struct Slot<'a> {
     index: usize,
@@ -116,15 +112,15 @@ struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     fn new(decoder: &Decoder, index: usize, request: &'a Request, bytes: usize, masked: Option<Arc<[bool]>>) -> Self {
-        let capacity = request.prompt.len() + request.max_new_tokens;
-        let store = || KeyValues::new(decoder.head_layout(), capacity);
+        let spec = decoder.spec();
+        let store = |layer: &LayerSpec| KeyValues::new(spec.head_layout(), layer.span);
         Self {
             index,
             request,
             masked,
             bytes,
             sampling: request.sampling.clone(),
-            key_values: decoder.spec().layers.iter().map(|_| store()).collect(),
+            key_values: spec.layers.iter().map(store).collect(),
             tokens: Vec::new(),
             reported: 0,
             probes: Vec::new(),
@@ -212,7 +208,7 @@ fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<usize
     if tokens.is_empty() {
         return Ok(0);
     }
-    let mut attention = CachedAttention { layout: decoder.head_layout(), runs, probes: Vec::new() };
+    let mut attention = CachedAttention { layout: decoder.spec().head_layout(), runs, probes: Vec::new() };
     let hidden = decoder.hidden(&tokens, &positions, &mut attention)?;
     let mut probes = std::mem::take(&mut attention.probes).into_iter();
     drop(attention);

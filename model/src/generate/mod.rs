@@ -1,6 +1,5 @@
 //! Generation: prompts in, completions out, every row's bits independent of its neighbours.
 
-mod cached;
 mod engine;
 mod sampling;
 

@@ -120,6 +120,27 @@ pub fn swiglu(set: InstructionSet, gate: &[f32], up: &[f32], out: &mut [f32]) {
     });
 }
 
+/// Adds `bias` ([width]) to each row of `x` ([rows, width]).
+pub fn add_bias(x: &mut [f32], bias: &[f32]) {
+    x.par_chunks_mut(CHUNK.next_multiple_of(bias.len())).for_each(|rows| {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+        }
+    });
+}
+
+/// The sum of the rows of `x` ([rows, width]), each column in f64 in the order of rows, rounded once.
+pub fn sum_rows(x: &[f32], width: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; width];
+    // Each task owns some columns.
+    sums.par_chunks_mut(64).enumerate().for_each(|(block, sums)| {
+        for row in x.chunks_exact(width) {
+            sums.iter_mut().zip(&row[block * 64..]).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+    });
+    sums.into_iter().map(|sum| sum as f32).collect()
+}
+
 /// Gradients of [`swiglu`] with respect to `gate` and `up`.
 pub fn swiglu_backward(
     set: InstructionSet,

@@ -11,34 +11,61 @@ const TASK_ROWS: usize = 32;
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
     inverse_frequencies: Vec<f32>,
+    /// What cosines and sines are multiplied by.
+    attention_factor: f64,
 }
 
 impl RotaryTable {
-    /// The table for heads of width `head_dim`; `None` for a scaling this program does not compute.
-    pub fn new(spec: &RotarySpec, head_dim: usize) -> Option<Self> {
-        let base: Vec<f64> = (0..head_dim / 2)
+    /// The table for heads of width `head_dim`.
+    pub fn new(spec: &RotarySpec, head_dim: usize) -> Self {
+        let base = (0..head_dim / 2)
             .map(|i| 1.0 / libm::pow(spec.theta, (2 * i) as f64 / head_dim as f64))
-            .map(|frequency| f64::from(frequency as f32))
-            .collect();
-        let scaled = match spec.scaling {
-            RotaryScaling::None => base,
-            RotaryScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_context } => base
-                .into_iter()
-                .map(|frequency| {
-                    let turns = original_context as f64 * frequency / std::f64::consts::TAU;
+            .map(|frequency| f64::from(frequency as f32));
+        let (scaled, attention_factor): (Vec<f64>, f64) = match &spec.scaling {
+            RotaryScaling::None => (base.collect(), 1.0),
+            RotaryScaling::Linear { factor } => (base.map(|frequency| frequency / factor).collect(), 1.0),
+            RotaryScaling::Llama3 {
+                factor,
+                low_frequency_factor: low,
+                high_frequency_factor: high,
+                original_context,
+            } => {
+                let scale = |frequency: f64| {
+                    let turns = *original_context as f64 * frequency / std::f64::consts::TAU;
                     // 0 keeps the interpolated wavelength, 1 the original one.
-                    let blend = ((turns - low_frequency_factor) / (high_frequency_factor - low_frequency_factor))
-                        .clamp(0.0, 1.0);
+                    let blend = ((turns - low) / (high - low)).clamp(0.0, 1.0);
                     frequency * (blend + (1.0 - blend) / factor)
-                })
-                .collect(),
-            RotaryScaling::Yarn { .. } => return None,
+                };
+                (base.map(scale).collect(), 1.0)
+            }
+            RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, original_context, truncate } => {
+                // The dimension whose wave makes `turns` turns over the original context.
+                let dimension = |turns: f64| {
+                    let wavelength = *original_context as f64 / (turns * std::f64::consts::TAU);
+                    head_dim as f64 * libm::log(wavelength) / (2.0 * libm::log(spec.theta))
+                };
+                let (low, high) = (dimension(*beta_fast), dimension(*beta_slow));
+                let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
+                let (low, high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
+                // Equal borders would divide by zero; the reference moves them apart by as much.
+                let high = if low == high { high + 0.001 } else { high };
+                let scale = |(i, frequency): (usize, f64)| {
+                    let interpolated = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                    frequency / factor * interpolated + frequency * (1.0 - interpolated)
+                };
+                (base.enumerate().map(scale).collect(), *attention_factor)
+            }
+            RotaryScaling::Divisors(divisors) => {
+                (base.zip(divisors.iter()).map(|(frequency, &divisor)| frequency / f64::from(divisor)).collect(), 1.0)
+            }
         };
-        Some(Self { inverse_frequencies: scaled.into_iter().map(|frequency| frequency as f32).collect() })
+        let inverse_frequencies = scaled.into_iter().map(|frequency| frequency as f32).collect();
+        Self { inverse_frequencies, attention_factor }
     }
 
     /// Cosines and sines of the given positions, [positions, head_dim / 2] each: the angle is rounded to f32
-    /// (as the reference does), its cosine and sine are computed in f64 by `libm` and rounded once.
+    /// (as the reference does), its cosine and sine are computed in f64 by `libm`, multiplied by the attention factor
+    /// and rounded once.
     pub fn angles(&self, positions: &[u32]) -> Angles {
         let half = self.inverse_frequencies.len();
         let mut cosines = vec![0.0; positions.len() * half];
@@ -51,8 +78,8 @@ impl RotaryTable {
                 for (row, &position) in positions.iter().enumerate() {
                     for (i, &frequency) in self.inverse_frequencies.iter().enumerate() {
                         let (sine, cosine) = libm::sincos(f64::from(position as f32 * frequency));
-                        cosines[row * half + i] = cosine as f32;
-                        sines[row * half + i] = sine as f32;
+                        cosines[row * half + i] = (cosine * self.attention_factor) as f32;
+                        sines[row * half + i] = (sine * self.attention_factor) as f32;
                     }
                 }
             });
@@ -70,7 +97,7 @@ pub struct Angles {
 
 impl Angles {
     /// Rotates each head of each row of `x` ([rows, heads, head_dim]) in place; `backward` turns the other way,
-    /// which is the gradient of the rotation.
+    /// which is the gradient of the rotation (the attention factor multiplies both).
     pub fn rotate(&self, x: &mut [f32], heads: usize, backward: bool) {
         let half = self.half;
         let width = heads * 2 * half;
@@ -99,7 +126,7 @@ mod tests {
     #[test]
     fn rotation_keeps_length_and_is_undone_backwards() {
         let spec = RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None };
-        let table = RotaryTable::new(&spec, 8).expect("plain tables are always computed");
+        let table = RotaryTable::new(&spec, 8);
         let angles = table.angles(&[0, 3, 5_000]);
         let original: Vec<f32> = (0..3 * 2 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
         let mut x = original.clone();
@@ -116,7 +143,7 @@ mod tests {
     #[test]
     fn relative_position_alone_decides_products() {
         let spec = RotarySpec { theta: 500.0, scaling: RotaryScaling::None };
-        let table = RotaryTable::new(&spec, 16).expect("plain tables are always computed");
+        let table = RotaryTable::new(&spec, 16);
         let (q, k): (Vec<f32>, Vec<f32>) = (0..16).map(|i| ((i as f32).cos(), (i as f32 * 1.7).sin())).unzip();
         let product = |at_q: u32, at_k: u32| {
             let (mut q, mut k) = (q.clone(), k.clone());
@@ -137,10 +164,41 @@ mod tests {
             high_frequency_factor: 4.0,
             original_context: 8_192,
         };
-        let plain_table = RotaryTable::new(&plain, 128).expect("plain tables are always computed");
-        let scaled = RotaryTable::new(&RotarySpec { scaling, ..plain }, 128).expect("llama3 tables are computed");
+        let plain_table = RotaryTable::new(&plain, 128);
+        let scaled = RotaryTable::new(&RotarySpec { scaling, ..plain.clone() }, 128);
         assert_eq!(scaled.inverse_frequencies[0], plain_table.inverse_frequencies[0]);
         let last = scaled.inverse_frequencies[63] / plain_table.inverse_frequencies[63];
         assert!((last - 0.125).abs() < 1e-6, "{last}");
+    }
+
+    #[test]
+    fn yarn_keeps_short_waves_stretches_long_ones_and_ramps_between() {
+        // Olmo-3: borders at dimensions 17.6 and 34.2 of 64, rounded outwards to 17 and 35.
+        let scaling = RotaryScaling::Yarn {
+            factor: 8.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 1.25,
+            original_context: 8_192,
+            truncate: true,
+        };
+        let plain = RotarySpec { theta: 500_000.0, scaling: RotaryScaling::None };
+        let plain_table = RotaryTable::new(&plain, 128);
+        let table = RotaryTable::new(&RotarySpec { scaling, ..plain }, 128);
+        let ratio = |i: usize| table.inverse_frequencies[i] / plain_table.inverse_frequencies[i];
+        assert_eq!((ratio(0), ratio(17), ratio(35), ratio(63)), (1.0, 1.0, 0.125, 0.125));
+        // Half way along the ramp: the mean of 1 and 1/8.
+        assert!((ratio(26) - 0.5625).abs() < 1e-6, "{}", ratio(26));
+        let angles = table.angles(&[0]);
+        assert_eq!((angles.cosines[0], angles.sines[0]), (1.25, 0.0));
+    }
+
+    #[test]
+    fn divisors_divide_frequencies() {
+        let plain = RotarySpec { theta: 100.0, scaling: RotaryScaling::None };
+        let scaling = RotaryScaling::Divisors([1.0, 4.0].into());
+        let (table, plain) =
+            (RotaryTable::new(&RotarySpec { scaling, ..plain.clone() }, 4), RotaryTable::new(&plain, 4));
+        assert_eq!(table.inverse_frequencies, [1.0, plain.inverse_frequencies[1] / 4.0]);
     }
 }

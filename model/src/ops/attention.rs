@@ -71,7 +71,7 @@ impl CustomOp3 for Attention {
             .iter()
             .map(|sequence| {
                 let rows = sequence.first_row * width..(sequence.first_row + sequence.tokens) * width;
-                let mut store = KeyValues::new(self.layout, sequence.tokens);
+                let mut store = KeyValues::new(self.layout, self.span);
                 store.append(&k[rows.clone()], &v[rows]);
                 store
             })

@@ -1,4 +1,4 @@
-//! Normalisation, rotation, gated activation, and the seed of a backward pass.
+//! Normalisation, rotation, biases, gated activation, and the seed of a backward pass.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::kernels::InstructionSet;
 use crate::kernels::rotary::Angles;
 use crate::kernels::{elementwise, normalise};
 
-/// RMS normalisation of each row of `x` ([rows, width]) with `weight` ([width]).
+/// RMS normalisation of each `width` values of `x` ([rows, any multiple of width]) with `weight` ([width]): of whole
+/// rows, or of each head.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
     x.apply_op2(weight, RmsNorm { epsilon })
 }
@@ -80,6 +81,38 @@ impl CustomOp1 for Rotate {
         let mut back = with_values(&grad.contiguous()?, <[f32]>::to_vec)?;
         self.angles.rotate(&mut back, self.heads, true);
         Ok(Some(Tensor::from_vec(back, x.shape(), x.device())?))
+    }
+}
+
+/// Adds `bias` ([width]) to each row of `x` ([rows, width]).
+pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.apply_op2(bias, AddBias)
+}
+
+struct AddBias;
+
+impl CustomOp2 for AddBias {
+    fn name(&self) -> &'static str {
+        "add-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut out = values(x, x_layout)?.to_vec();
+        elementwise::add_bias(&mut out, values(bias, bias_layout)?);
+        output(out, x_layout.shape().clone())
+    }
+
+    fn bwd(&self, _x: &Tensor, bias: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let grad_bias = with_values(&grad, |grad| elementwise::sum_rows(grad, bias.elem_count()))?;
+        let grad_bias = Tensor::from_vec(grad_bias, bias.shape(), bias.device())?;
+        Ok((Some(grad), Some(grad_bias)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tensors a model of this shape has, by their Hugging Face names.
 
-use super::{ModelSpec, NormPlacement, QueryKeyNorm};
+use super::{AttentionBias, ModelSpec, NormPlacement, QueryKeyNorm};
 
 /// A tensor's Hugging Face name and row-major shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +55,11 @@ impl ModelSpec {
                 push(format!("{layer}.{name}.bias"), &[outputs]);
             }
         };
-        linear("self_attn.q_proj", queries, hidden, self.attention_bias);
-        linear("self_attn.k_proj", keys, hidden, self.attention_bias);
-        linear("self_attn.v_proj", keys, hidden, self.attention_bias);
-        linear("self_attn.o_proj", hidden, queries, self.attention_bias);
+        let input_bias = self.attention_bias != AttentionBias::None;
+        linear("self_attn.q_proj", queries, hidden, input_bias);
+        linear("self_attn.k_proj", keys, hidden, input_bias);
+        linear("self_attn.v_proj", keys, hidden, input_bias);
+        linear("self_attn.o_proj", hidden, queries, self.attention_bias == AttentionBias::All);
         linear("mlp.gate_proj", inner, hidden, self.mlp_bias);
         linear("mlp.up_proj", inner, hidden, self.mlp_bias);
         linear("mlp.down_proj", hidden, inner, self.mlp_bias);

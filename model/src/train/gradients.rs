@@ -85,7 +85,8 @@ impl Gradients {
         let grad_normed = head_gradients(decoder, &normed, &targets, &coefficients, &mut self.values[projection])?;
         let grad_normed = Tensor::from_vec(grad_normed, (rows.len(), hidden), &Device::Cpu)?;
         let mut store = seed_gradient(&normed, grad_normed)?.backward()?;
-        self.take(&mut store, 1 + 9 * layers, decoder.final_norm())?;
+        let per_layer = decoder.layer_weights(0).len();
+        self.take(&mut store, 1 + per_layer * layers, decoder.final_norm())?;
         let mut grad = vec![0.0f32; tokens.len() * hidden];
         with_values(&gradient_of(&mut store, picked.as_tensor(), "the last hidden rows")?, |values| {
             // A row is scored at most once: it predicts one token.
@@ -102,7 +103,7 @@ impl Gradients {
             let y = decoder.layer(layer, x.as_tensor(), &angles, &mut attention, Pass::Tracked)?;
             let mut store = seed_gradient(&y, grad)?.backward()?;
             for (place, weight) in decoder.layer_weights(layer).into_iter().enumerate() {
-                self.take(&mut store, 1 + 9 * layer + place, weight)?;
+                self.take(&mut store, 1 + per_layer * layer + place, weight)?;
             }
             grad = gradient_of(&mut store, x.as_tensor(), "a layer's input")?;
         }

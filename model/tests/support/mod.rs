@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use retmask_model::checkpoint::{self, Checkpoint, StoredType};
 use retmask_model::random::Stream;
 use retmask_model::spec::{
-    AttentionSpan, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec, TensorShape,
+    AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
+    TensorShape,
 };
 
 fn repository() -> PathBuf {
@@ -37,7 +38,7 @@ pub fn shared() -> PathBuf {
 /// A Llama of two layers and 1,296 weights.
 pub fn tiny_spec() -> ModelSpec {
     ModelSpec {
-        family: "llama".into(),
+        family: Family::Llama,
         vocabulary_size: 16,
         hidden_size: 8,
         intermediate_size: 12,
@@ -48,7 +49,7 @@ pub fn tiny_spec() -> ModelSpec {
         norm_epsilon: 1e-5,
         norm_placement: NormPlacement::Pre,
         query_key_norm: QueryKeyNorm::None,
-        attention_bias: false,
+        attention_bias: AttentionBias::None,
         mlp_bias: false,
         tied_embeddings: false,
         rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],

@@ -54,7 +54,7 @@ fn rows(spec: &ModelSpec, storage: &StorageSummary) -> Vec<(&'static str, String
         .collect();
     let present = |there: bool| if there { "yes" } else { "no" }.to_owned();
     vec![
-        ("family", spec.family.clone()),
+        ("family", spec.family.to_string()),
         ("parameters", grouped(spec.parameters())),
         ("layers", spec.layers.len().to_string()),
         ("attention heads", format!("{} per layer, {} in all", spec.query_heads, spec.query_heads * spec.layers.len())),
@@ -98,8 +98,10 @@ fn attention(spec: &ModelSpec) -> String {
 
 fn rotary(rotary: &RotarySpec) -> String {
     let base = format!("base {}", rotary.theta);
-    match rotary.scaling {
+    match &rotary.scaling {
         RotaryScaling::None => base,
+        RotaryScaling::Linear { factor } => format!("{base}, linear scaling by {factor}"),
+        RotaryScaling::Divisors(_) => format!("{base}, frequencies divided by a table"),
         RotaryScaling::Llama3 { factor, original_context, .. } => {
             format!("{base}, llama3 scaling by {factor} from {original_context} tokens")
         }
@@ -129,7 +131,7 @@ fn object(spec: &ModelSpec, storage: &StorageSummary) -> Value {
         .map(|(kind, (tensors, bytes))| (kind.name().to_owned(), json!({ "tensors": tensors, "bytes": bytes })))
         .collect();
     json!({
-        "family": spec.family,
+        "family": spec.family.name(),
         "parameters": spec.parameters(),
         "layers": spec.layers.len(),
         "attention_heads": spec.query_heads,

@@ -13,7 +13,8 @@ mod tokenizer;
 use retmask_model::checkpoint::{self, StoredType};
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::spec::{
-    AttentionSpan, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec, TensorShape,
+    AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
+    TensorShape,
 };
 use retmask_model::text::TextCodec;
 use retmask_model::train::{AdamWSettings, BatchSource, LearningRate, StepReport, Warmup, train};
@@ -119,7 +120,7 @@ fn run_training(
 /// The shape of the model.
 fn spec(parameters: &Parameters) -> ModelSpec {
     ModelSpec {
-        family: "llama".into(),
+        family: Family::Llama,
         vocabulary_size: tokenizer::vocabulary_size(),
         hidden_size: parameters.hidden_size as usize,
         intermediate_size: parameters.intermediate_size as usize,
@@ -130,7 +131,7 @@ fn spec(parameters: &Parameters) -> ModelSpec {
         norm_epsilon: 1e-5,
         norm_placement: NormPlacement::Pre,
         query_key_norm: QueryKeyNorm::None,
-        attention_bias: false,
+        attention_bias: AttentionBias::None,
         mlp_bias: false,
         tied_embeddings: true,
         rotary: vec![RotarySpec { theta: parameters.rotary_theta, scaling: RotaryScaling::None }],

@@ -5,7 +5,7 @@ use std::path::Path;
 use retmask_model::checkpoint::{self, StoredType};
 use retmask_model::random::Stream;
 use retmask_model::spec::{
-    AttentionSpan, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
+    AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
 };
 use retmask_model::text::TextAssets;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub const SHAPE: (usize, usize) = (2, 4);
 pub fn write(folder: &Path) {
     let layer = LayerSpec { span: AttentionSpan::Full, rotary: 0 };
     let spec = ModelSpec {
-        family: "llama".into(),
+        family: Family::Llama,
         vocabulary_size: 258,
         hidden_size: 16,
         intermediate_size: 24,
@@ -30,7 +30,7 @@ pub fn write(folder: &Path) {
         norm_epsilon: 1e-5,
         norm_placement: NormPlacement::Pre,
         query_key_norm: QueryKeyNorm::None,
-        attention_bias: false,
+        attention_bias: AttentionBias::None,
         mlp_bias: false,
         tied_embeddings: true,
         rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],

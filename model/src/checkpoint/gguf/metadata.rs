@@ -195,6 +195,28 @@ impl Metadata {
         Ok(Some(integers))
     }
 
+    /// Whether the key holds an array.
+    pub fn is_array(&self, key: &str) -> bool {
+        matches!(self.entries.get(key), Some(Value::Array { .. }))
+    }
+
+    /// The booleans of an array.
+    pub fn booleans(&self, bytes: &[u8], key: &str) -> Result<Option<Vec<bool>>, Reason> {
+        let Some((count, start)) = self.array(key, &[ValueType::Bool], "an array of booleans")? else {
+            return Ok(None);
+        };
+        let mut reader = ByteReader::at(bytes, start);
+        let mut booleans = Vec::new();
+        for _ in 0..count {
+            match reader.u8(key)? {
+                0 => booleans.push(false),
+                1 => booleans.push(true),
+                other => return Err(format!("the array `{key}` holds a boolean of value {other}")),
+            }
+        }
+        Ok(Some(booleans))
+    }
+
     fn array(&self, key: &str, kinds: &[ValueType], expected: &str) -> Result<Option<(u64, usize)>, Reason> {
         match self.entries.get(key) {
             None => Ok(None),

@@ -1,6 +1,10 @@
 //! GGUF tensor names to Hugging Face names, and the order of rows that goes with them.
 
 use crate::checkpoint::byte_reader::Reason;
+use crate::spec::{Family, ModelSpec, NormPlacement};
+
+/// The tensor that holds what rotary frequencies are divided by: no parameter, part of the rotary table.
+pub(crate) const ROTARY_DIVISORS: &str = "rope_freqs.weight";
 
 /// How the rows of a stored matrix relate to those of the Hugging Face matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,40 +31,66 @@ impl RowOrder {
     }
 }
 
-/// The parts of a block: GGUF name, Hugging Face name, and whether rows are stored as rotated pairs.
-const BLOCK_PARTS: [(&str, &str, bool); 9] = [
-    ("attn_norm", "input_layernorm", false),
-    ("attn_q", "self_attn.q_proj", true),
-    ("attn_k", "self_attn.k_proj", true),
-    ("attn_v", "self_attn.v_proj", false),
-    ("attn_output", "self_attn.o_proj", false),
-    ("ffn_norm", "post_attention_layernorm", false),
-    ("ffn_gate", "mlp.gate_proj", false),
-    ("ffn_up", "mlp.up_proj", false),
-    ("ffn_down", "mlp.down_proj", false),
+/// The tensors outside blocks: GGUF name, Hugging Face name.
+const TOP: [(&str, &str); 3] = [
+    ("token_embd.weight", "model.embed_tokens.weight"),
+    ("output_norm.weight", "model.norm.weight"),
+    ("output.weight", "lm_head.weight"),
 ];
 
-/// The Hugging Face name of a Llama tensor in a GGUF file, and its row order.
-pub(crate) fn llama(name: &str, head_dim: usize) -> Result<(String, RowOrder), Reason> {
-    let top = match name {
-        "token_embd.weight" => Some("model.embed_tokens.weight"),
-        "output_norm.weight" => Some("model.norm.weight"),
-        "output.weight" => Some("lm_head.weight"),
-        "rope_freqs.weight" => {
-            return Err("the tensor `rope_freqs.weight` (scaled rotary frequencies) is not supported yet; \
-                 use the model's Hugging Face folder, whose config.json states the scaling"
-                .into());
-        }
-        _ => None,
+/// The parts of a block that all families have.
+const BLOCK_PARTS: [(&str, &str); 9] = [
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+/// The norms of a block that normalises what enters attention and MLP.
+const PRE_NORMS: [(&str, &str); 2] = [("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")];
+
+/// The norms of a block that normalises what leaves them.
+const POST_NORMS: [(&str, &str); 2] =
+    [("post_attention_norm", "post_attention_layernorm"), ("post_ffw_norm", "post_feedforward_layernorm")];
+
+fn block_parts(spec: &ModelSpec) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let norms = match spec.norm_placement {
+        NormPlacement::Pre => PRE_NORMS,
+        NormPlacement::Post => POST_NORMS,
     };
-    if let Some(top) = top {
-        return Ok((top.into(), RowOrder::AsStored));
-    }
-    block_name(name, head_dim)
-        .ok_or_else(|| format!("the tensor `{name}` is not part of a Llama model; leaving it out could change results"))
+    BLOCK_PARTS.into_iter().chain(norms)
 }
 
-fn block_name(name: &str, head_dim: usize) -> Option<(String, RowOrder)> {
+/// How a block's part (its Hugging Face name) is stored: Llama's and Mistral's queries and keys as rotated pairs, all
+/// else as it is.
+fn row_order(spec: &ModelSpec, part: &str) -> RowOrder {
+    match (spec.family, part) {
+        (Family::Llama | Family::Mistral, "self_attn.q_proj" | "self_attn.k_proj") => {
+            RowOrder::RotatedPairs { head_dim: spec.head_dim }
+        }
+        _ => RowOrder::AsStored,
+    }
+}
+
+/// The Hugging Face name of a tensor of a GGUF file, and its row order.
+///
+/// # Errors
+/// When the model has no such tensor.
+pub(crate) fn hugging_face(name: &str, spec: &ModelSpec) -> Result<(String, RowOrder), Reason> {
+    if let Some((_, renamed)) = TOP.into_iter().find(|(stored, _)| *stored == name) {
+        return Ok((renamed.into(), RowOrder::AsStored));
+    }
+    block_name(name, spec).ok_or_else(|| {
+        format!("the tensor `{name}` is not part of a `{}` model; leaving it out could change results", spec.family)
+    })
+}
+
+fn block_name(name: &str, spec: &ModelSpec) -> Option<(String, RowOrder)> {
     let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
     let number: u32 = layer.parse().ok()?;
     if number.to_string() != layer {
@@ -70,14 +100,35 @@ fn block_name(name: &str, head_dim: usize) -> Option<(String, RowOrder)> {
     if !matches!(kind, "weight" | "bias") {
         return None;
     }
-    let (_, renamed, pairs) = BLOCK_PARTS.into_iter().find(|(stored, ..)| *stored == part)?;
-    let order = if pairs { RowOrder::RotatedPairs { head_dim } } else { RowOrder::AsStored };
-    Some((format!("model.layers.{number}.{renamed}.{kind}"), order))
+    let (_, renamed) = block_parts(spec).find(|(stored, _)| *stored == part)?;
+    Some((format!("model.layers.{number}.{renamed}.{kind}"), row_order(spec, renamed)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{AttentionBias, QueryKeyNorm};
+
+    fn spec(family: Family, norm_placement: NormPlacement) -> ModelSpec {
+        ModelSpec {
+            family,
+            vocabulary_size: 1,
+            hidden_size: 1,
+            intermediate_size: 1,
+            query_heads: 1,
+            key_value_heads: 1,
+            head_dim: 64,
+            context_length: 1,
+            norm_epsilon: 1e-5,
+            norm_placement,
+            query_key_norm: QueryKeyNorm::None,
+            attention_bias: AttentionBias::None,
+            mlp_bias: false,
+            tied_embeddings: false,
+            rotary: Vec::new(),
+            layers: Vec::new(),
+        }
+    }
 
     #[test]
     fn rotated_pairs_are_put_back() {
@@ -89,12 +140,21 @@ mod tests {
 
     #[test]
     fn names_are_translated_or_refused() {
-        let (name, order) = llama("blk.12.attn_k.weight", 64).expect("a Llama tensor");
+        let llama = spec(Family::Llama, NormPlacement::Pre);
+        let (name, order) = hugging_face("blk.12.attn_k.weight", &llama).expect("a Llama tensor");
         assert_eq!(name, "model.layers.12.self_attn.k_proj.weight");
         assert_eq!(order, RowOrder::RotatedPairs { head_dim: 64 });
-        assert_eq!(llama("token_embd.weight", 64).expect("a Llama tensor").0, "model.embed_tokens.weight");
-        for refused in ["blk.0.attn_q_norm.weight", "blk.01.attn_q.weight", "blk.0.attn_q.scale", "rope_freqs.weight"] {
-            assert!(llama(refused, 64).is_err_and(|reason| reason.contains(refused)), "{refused}");
+        assert_eq!(hugging_face("token_embd.weight", &llama).expect("a tensor").0, "model.embed_tokens.weight");
+        for refused in
+            ["blk.0.post_ffw_norm.weight", "blk.01.attn_q.weight", "blk.0.attn_q.scale", "blk.0.other.weight"]
+        {
+            assert!(hugging_face(refused, &llama).is_err_and(|reason| reason.contains(refused)), "{refused}");
         }
+        let olmo = spec(Family::Olmo2, NormPlacement::Post);
+        let (name, order) = hugging_face("blk.3.attn_q.weight", &olmo).expect("an Olmo tensor");
+        assert_eq!((name.as_str(), order), ("model.layers.3.self_attn.q_proj.weight", RowOrder::AsStored));
+        let (name, _) = hugging_face("blk.3.post_attention_norm.weight", &olmo).expect("an Olmo tensor");
+        assert_eq!(name, "model.layers.3.post_attention_layernorm.weight");
+        assert!(hugging_face("blk.3.attn_norm.weight", &olmo).is_err());
     }
 }

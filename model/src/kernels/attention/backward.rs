@@ -118,9 +118,9 @@ fn head_gradients(
         rows.chunks_exact(padded).take(tokens).flat_map(|row| row[..head_dim].to_vec()).collect::<Vec<f32>>()
     };
     // Keys and values, both transposed into panels: the second "key" store holds the values.
-    let mut key_panels = KeyValues::new(one_head, tokens);
+    let mut key_panels = KeyValues::new(one_head, AttentionSpan::Full);
     key_panels.append(&tight(&keys), &tight(&values));
-    let mut value_panels = KeyValues::new(one_head, tokens);
+    let mut value_panels = KeyValues::new(one_head, AttentionSpan::Full);
     value_panels.append(&tight(&values), &tight(&keys));
 
     let mut found = HeadGradients {

@@ -1,79 +1,119 @@
 //! Keys and values of one sequence in one layer, laid out for the attention kernel.
 
-use super::HeadLayout;
-use crate::kernels::matmul::PANEL;
+use std::collections::VecDeque;
 
-/// Keys and values, appended token by token. Tokens stand in panels of 32; panel p of head h holds the keys
+use super::{HeadLayout, KEY_TILE, first_key};
+use crate::kernels::matmul::PANEL;
+use crate::spec::AttentionSpan;
+
+/// Keys and values, appended token by token. Tokens stand in panels of 32; a panel holds, per head, the keys
 /// transposed ([head_dim, 32]) and the values by row ([32, padded head_dim]), so both products of attention
 /// read their right-hand matrix in order. Unused places are zero.
+///
+/// Where the layer sees a window only, tiles of keys that no later token can see are dropped as tokens are appended.
+/// Attention walks whole tiles, so what is left gives the bits that everything would.
 #[derive(Debug, Clone)]
 pub struct KeyValues {
     layout: HeadLayout,
+    span: AttentionSpan,
+    /// Tokens appended so far, dropped ones included.
     length: usize,
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    /// Panels dropped from the front.
+    dropped: usize,
+    panels: VecDeque<Panel>,
+}
+
+#[derive(Debug, Clone)]
+struct Panel {
+    /// [key_value_heads, head_dim, 32].
+    keys: Box<[f32]>,
+    /// [key_value_heads, 32, padded head_dim].
+    values: Box<[f32]>,
 }
 
 impl KeyValues {
-    /// An empty store with room for `capacity` tokens.
-    pub fn new(layout: HeadLayout, capacity: usize) -> Self {
-        let panels = capacity.div_ceil(PANEL) * layout.key_value_heads * PANEL;
-        Self {
-            layout,
-            length: 0,
-            keys: Vec::with_capacity(panels * layout.head_dim),
-            values: Vec::with_capacity(panels * layout.padded_dim()),
-        }
+    /// An empty store for a layer of this span.
+    pub fn new(layout: HeadLayout, span: AttentionSpan) -> Self {
+        Self { layout, span, length: 0, dropped: 0, panels: VecDeque::new() }
     }
 
-    /// Tokens stored.
+    /// Tokens appended so far: the position of the next one.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether nothing is stored.
+    /// Whether nothing was appended.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Bytes that [`KeyValues::new`] reserves for `capacity` tokens.
-    pub fn bytes(layout: HeadLayout, capacity: usize) -> usize {
-        let tokens = capacity.next_multiple_of(PANEL);
-        tokens * layout.key_value_heads * (layout.head_dim + layout.padded_dim()) * size_of::<f32>()
+    /// Bytes of keys and values it holds now.
+    pub fn held_bytes(&self) -> usize {
+        self.panels.len() * Self::panel_bytes(self.layout)
+    }
+
+    /// Most bytes a store ever holds while `tokens` tokens are appended, at most `chunk` at a time: all of them, or a
+    /// window, the rest of the tile it starts in, and a chunk.
+    pub fn most_bytes(layout: HeadLayout, span: AttentionSpan, tokens: usize, chunk: usize) -> usize {
+        let held = match span {
+            AttentionSpan::Full => tokens,
+            AttentionSpan::Window(window) => {
+                // The next token's window lacks that token itself; the tile it starts in, at most all but one key.
+                let seen = (window - 1).saturating_add(KEY_TILE - 1);
+                tokens.min(seen.saturating_add(chunk))
+            }
+        };
+        held.div_ceil(PANEL).saturating_mul(Self::panel_bytes(layout))
+    }
+
+    fn panel_bytes(layout: HeadLayout) -> usize {
+        layout.key_value_heads * PANEL * (layout.head_dim + layout.padded_dim()) * size_of::<f32>()
     }
 
     /// Appends tokens: `keys` and `values` are [tokens, key_value_heads, head_dim].
     pub fn append(&mut self, keys: &[f32], values: &[f32]) {
+        self.drop_unseen();
         let HeadLayout { key_value_heads, head_dim, .. } = self.layout;
         let padded = self.layout.padded_dim();
         let width = key_value_heads * head_dim;
-        let panels = (self.length + keys.len() / width).div_ceil(PANEL);
-        self.keys.resize(panels * key_value_heads * head_dim * PANEL, 0.0);
-        self.values.resize(panels * key_value_heads * PANEL * padded, 0.0);
         for (keys, values) in keys.chunks_exact(width).zip(values.chunks_exact(width)) {
-            let (panel, place) = (self.length / PANEL, self.length % PANEL);
+            let (panel, place) = (self.length / PANEL - self.dropped, self.length % PANEL);
+            if panel == self.panels.len() {
+                self.panels.push_back(Panel {
+                    keys: vec![0.0; width * PANEL].into(),
+                    values: vec![0.0; key_value_heads * PANEL * padded].into(),
+                });
+            }
+            let panel = &mut self.panels[panel];
             for head in 0..key_value_heads {
-                let block = panel * key_value_heads + head;
-                let key_panel = &mut self.keys[block * head_dim * PANEL..][..head_dim * PANEL];
+                let key_panel = &mut panel.keys[head * head_dim * PANEL..][..head_dim * PANEL];
                 for (d, &key) in keys[head * head_dim..][..head_dim].iter().enumerate() {
                     key_panel[d * PANEL + place] = key;
                 }
-                let value_row = &mut self.values[(block * PANEL + place) * padded..][..head_dim];
+                let value_row = &mut panel.values[(head * PANEL + place) * padded..][..head_dim];
                 value_row.copy_from_slice(&values[head * head_dim..][..head_dim]);
             }
             self.length += 1;
         }
     }
 
+    /// Drops the tiles that end before the first key the next token sees.
+    fn drop_unseen(&mut self) {
+        let first_panel = first_key(self.span, self.length) / KEY_TILE * (KEY_TILE / PANEL);
+        while self.dropped < first_panel && self.panels.pop_front().is_some() {
+            self.dropped += 1;
+        }
+    }
+
     /// Panel `panel` of head `head`: keys as [head_dim, 32].
     pub(super) fn key_panel(&self, panel: usize, head: usize) -> &[f32] {
         let size = self.layout.head_dim * PANEL;
-        &self.keys[(panel * self.layout.key_value_heads + head) * size..][..size]
+        &self.panels[panel - self.dropped].keys[head * size..][..size]
     }
 
     /// Panel `panel` of head `head`: values as [32, padded head_dim].
     pub(super) fn value_panel(&self, panel: usize, head: usize) -> &[f32] {
         let size = PANEL * self.layout.padded_dim();
-        &self.values[(panel * self.layout.key_value_heads + head) * size..][..size]
+        &self.panels[panel - self.dropped].values[head * size..][..size]
     }
 }

@@ -57,7 +57,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
 }
 
 fn run_whole(set: InstructionSet, case: &Case, span: AttentionSpan, masked: &[bool]) -> (Vec<f32>, Vec<f32>) {
-    let mut key_values = KeyValues::new(LAYOUT, case.tokens);
+    let mut key_values = KeyValues::new(LAYOUT, span);
     key_values.append(&case.k, &case.v);
     let run = Run {
         first_row: 0,
@@ -93,11 +93,11 @@ fn chunks_and_instruction_sets_change_no_bit() {
     let width = LAYOUT.query_heads * LAYOUT.head_dim;
     let kv_width = LAYOUT.key_value_heads * LAYOUT.head_dim;
     let none = [false; 6];
-    for span in [AttentionSpan::Full, AttentionSpan::Window(150)] {
+    for span in [AttentionSpan::Full, AttentionSpan::Window(1), AttentionSpan::Window(40), AttentionSpan::Window(150)] {
         let (expected, _) = run_whole(InstructionSet::Portable, &case, span, &none);
         for set in InstructionSet::available() {
             for chunk in [1, 7, 128, 301] {
-                let mut key_values = KeyValues::new(LAYOUT, 0);
+                let mut key_values = KeyValues::new(LAYOUT, span);
                 let mut out = Vec::new();
                 for start in (0..case.tokens).step_by(chunk) {
                     let end = (start + chunk).min(case.tokens);
@@ -116,7 +116,10 @@ fn chunks_and_instruction_sets_change_no_bit() {
                         forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
                     assert_eq!(probes.len(), 1);
                     out.extend(part);
+                    let most = KeyValues::most_bytes(LAYOUT, span, case.tokens, chunk);
+                    assert!(key_values.held_bytes() <= most, "{} of {most}", key_values.held_bytes());
                 }
+                assert_eq!(key_values.len(), case.tokens);
                 assert!(out.iter().map(|x| x.to_bits()).eq(expected.iter().map(|x| x.to_bits())), "{set:?} {chunk}");
             }
         }
@@ -133,7 +136,7 @@ fn the_probe_names_the_strongest_key() {
         .iter_mut()
         .zip(&q)
         .for_each(|(key, query)| *key = query * 5.0);
-    let mut key_values = KeyValues::new(LAYOUT, 200);
+    let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Full);
     key_values.append(&case.k, &case.v);
     let base = Run { first_row: 0, tokens: 200, position: 0, key_values: &key_values, masked_heads: None, probe: true };
     let mut out = vec![0.0; case.q.len()];
@@ -177,4 +180,20 @@ fn gradients_match_finite_differences_in_f64() {
             }
         }
     }
+}
+
+#[test]
+fn a_window_keeps_no_more_than_itself_a_tile_and_a_chunk() {
+    let (window, chunk, tokens) = (40, 10, 2_000);
+    let case = case(tokens);
+    let width = LAYOUT.key_value_heads * LAYOUT.head_dim;
+    let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Window(window));
+    let mut largest = 0;
+    for (keys, values) in case.k.chunks(chunk * width).zip(case.v.chunks(chunk * width)) {
+        key_values.append(keys, values);
+        largest = largest.max(key_values.held_bytes());
+    }
+    // 39 + 127 + 10 tokens fill 6 panels of 32 at most; all 2,000 would fill 63.
+    assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Window(window), tokens, chunk), largest);
+    assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Full, tokens, chunk), largest / 6 * 63);
 }

@@ -1,9 +1,9 @@
-//! Attention against keys and values kept from earlier passes.
+//! Attention against keys and values kept from earlier passes: generation, and log-probabilities of long texts.
 
 use candle_core::Tensor;
 
+use super::Attend;
 use crate::ModelResult;
-use crate::decoder::Attend;
 use crate::kernels::InstructionSet;
 use crate::kernels::attention::{HeadLayout, KeyValues, Probe, Run, forward};
 use crate::ops::with_values;

@@ -1,0 +1,56 @@
+//! Gradients of the DPO loss for every family, against float64 autograd of transformers
+//! (`scripts/make-family-fixtures`).
+
+#[path = "../../model/tests/support/families.rs"]
+mod families;
+
+use families::{Inputs, Model};
+use retmask_model::decoder::Purpose;
+use retmask_model::train::{Gradients, TrainingSequence};
+use retmask_stages::dpo::DpoLoss;
+
+/// ||g − g64|| / ||g64|| of every parameter: f32 sums of a few hundred rows.
+const TOLERANCE: f64 = 2e-4;
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
+}
+
+#[test]
+fn gradients_of_the_dpo_loss_are_those_of_transformers() {
+    let inputs = Inputs::read();
+    let sequences: Vec<TrainingSequence> = inputs
+        .pairs
+        .iter()
+        .flat_map(|pair| [&pair.chosen, &pair.rejected].map(|side| (&pair.prompt, side)))
+        .map(|(prompt, side)| {
+            let ids = [prompt.as_slice(), side].concat();
+            let scored = (0..ids.len()).map(|position| position >= prompt.len()).collect();
+            TrainingSequence { ids, scored, masked_heads: None }
+        })
+        .collect();
+    for model in Model::all() {
+        let decoder = model.decoder(Purpose::Training);
+        let reference = model.reference["dpo.reference"].chunks_exact(2).map(|sums| [sums[0], sums[1]]).collect();
+        let loss = DpoLoss { beta: inputs.beta, reference, step_pairs: inputs.pairs.len() };
+        let mut gradients = Gradients::new(&decoder);
+        let evaluation = gradients.accumulate(&decoder, &sequences, &loss).expect("gradients");
+        let expected = model.reference["dpo.loss"][0];
+        // The loss moves by beta times a sum of up to 96 log-probabilities.
+        assert!((evaluation.loss - expected).abs() < 1e-4, "{}: {} {expected}", model.name, evaluation.loss);
+        let mut worst = (0.0, "");
+        for (name, found) in gradients.named() {
+            let expected = &model.reference[&format!("gradient.{name}")];
+            assert_eq!(found.len(), expected.len(), "{name}");
+            let difference = norm(found.iter().zip(expected).map(|(&found, expected)| f64::from(found) - expected));
+            let share = difference / norm(expected.iter().copied());
+            assert!(share <= TOLERANCE, "{}, {name}: {share}", model.name);
+            if share > worst.0 {
+                worst = (share, name);
+            }
+        }
+        println!("{:<20} DPO gradients          {:.1e} ({})", model.name, worst.0, worst.1);
+        let references = model.reference.keys().filter(|key| key.starts_with("gradient.")).count();
+        assert_eq!(references, gradients.named().count(), "{}: every parameter has a reference", model.name);
+    }
+}
