@@ -126,7 +126,7 @@ fn damaged_models_are_refused_with_exit_code_2() {
 
     let unknown = Made::replacing(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0bloom");
     let complaint = refused(&["model", "info", "--model", text(&unknown.path)]);
-    assert!(complaint.contains("the architecture `bloom` is not supported; `llama` is"), "{complaint}");
+    assert!(complaint.contains("the architecture `bloom` is not supported; `llama`, `qwen2`"), "{complaint}");
 
     let key = b"llama.feed_forward_length\x04\0\0\0";
     let misshapen = Made::replacing(&[&key[..], &[2]].concat(), &[&key[..], &[3]].concat());

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn yarn_keeps_short_waves_stretches_long_ones_and_ramps_between() {
-        // Olmo-3: borders at dimensions 17.6 and 34.2 of 64, rounded outwards to 17 and 35.
+        // Olmo-3's numbers: borders at dimensions 18.08 and 34.99 of 64, rounded outwards to 18 and 35.
         let scaling = RotaryScaling::Yarn {
             factor: 8.0,
             beta_fast: 32.0,
@@ -186,9 +186,9 @@ mod tests {
         let plain_table = RotaryTable::new(&plain, 128);
         let table = RotaryTable::new(&RotarySpec { scaling, ..plain }, 128);
         let ratio = |i: usize| table.inverse_frequencies[i] / plain_table.inverse_frequencies[i];
-        assert_eq!((ratio(0), ratio(17), ratio(35), ratio(63)), (1.0, 1.0, 0.125, 0.125));
-        // Half way along the ramp: the mean of 1 and 1/8.
-        assert!((ratio(26) - 0.5625).abs() < 1e-6, "{}", ratio(26));
+        assert_eq!((ratio(0), ratio(18), ratio(35), ratio(63)), (1.0, 1.0, 0.125, 0.125));
+        // 8 of the ramp's 17 steps from 1 to 1/8.
+        assert!((ratio(26) - (1.0 - 0.875 * 8.0 / 17.0)).abs() < 1e-6, "{}", ratio(26));
         let angles = table.angles(&[0]);
         assert_eq!((angles.cosines[0], angles.sines[0]), (1.25, 0.0));
     }
