@@ -20,6 +20,7 @@ pub use lock::{KeyLock, UseLock};
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use store::{
-    Check, Committed, Durability, Lookup, MissReason, Options, Published, Readable, Reading, Staging, Store, Verify,
+    Check, Committed, Durability, Lookup, MissReason, Options, Published, Readable, Reading, Staging, Store,
+    Unfinished, Verify,
 };
 pub use tree::{Manifest, TreeEntry};

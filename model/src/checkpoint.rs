@@ -3,9 +3,12 @@
 mod byte_reader;
 mod dequantise;
 mod element_type;
+mod export;
 pub(crate) mod gguf;
 pub(crate) mod mapped_file;
 mod safetensors;
+mod stored_type;
+mod weight_writer;
 mod write;
 
 use std::collections::BTreeMap;
@@ -14,10 +17,14 @@ use std::path::{Path, PathBuf};
 
 use self::byte_reader::Reason;
 pub use self::element_type::ElementType;
+pub use self::export::Destination;
 use self::gguf::Gguf;
 use self::gguf::names::RowOrder;
+pub use self::gguf::write_gguf;
 use self::mapped_file::MappedFile;
-pub use self::write::{StoredType, write};
+pub use self::stored_type::StoredType;
+pub use self::weight_writer::TensorValues;
+pub use self::write::{SHARD_BYTES, Written, write, write_sharded};
 use crate::spec::{self, ModelSpec};
 use crate::text::TextCodec;
 use crate::text::assets::{TextAssets, read_optional};
@@ -122,10 +129,18 @@ impl Checkpoint {
     /// The tokenizer, chat template and end tokens that come with the model.
     ///
     /// # Errors
-    /// `Input` when there are none or they are malformed.
+    /// `Input` when there are none, they are malformed, or name ids the embedding has no row for.
     pub fn text_codec(&self) -> ModelResult<TextCodec> {
-        TextCodec::new(&self.text_assets()?)
-            .map_err(|error| ModelError { message: format!("{}: {}", self.path.display(), error.message), ..error })
+        self.codec_of(&self.text_assets()?)
+    }
+
+    /// The codec of this model's texts, checked against the embedding.
+    fn codec_of(&self, text: &TextAssets) -> ModelResult<TextCodec> {
+        let named =
+            |error: ModelError| ModelError { message: format!("{}: {}", self.path.display(), error.message), ..error };
+        let codec = TextCodec::new(text).map_err(named)?;
+        codec.check_ids(self.spec.vocabulary_size).map_err(named)?;
+        Ok(codec)
     }
 
     /// The texts behind [`text_codec`](Self::text_codec), to be copied into a checkpoint made from this one.

@@ -4,6 +4,7 @@
 mod config_json;
 mod config_writer;
 mod family;
+mod gguf_description;
 mod gguf_metadata;
 mod json_object;
 mod layer_spans;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(crate) use config_json::{end_tokens, read as read_config};
 pub(crate) use config_writer::write as write_config;
 pub use family::Family;
+pub(crate) use gguf_description::{GgufDescription, GgufValue, describe as describe_gguf};
 pub(crate) use gguf_metadata::read as read_gguf;
 pub use tensors::TensorShape;
 

@@ -53,7 +53,7 @@ fn the_tokenizer_of_a_gguf_file_becomes_files_that_read_the_same() {
         assert_eq!(codec.decode(&[4, 5, 6, 7, 0], true).expect("text"), "ab ab12");
         assert_eq!(codec.end_tokens(), [0]);
         let turn = ChatMessage { role: "user".into(), content: "a".into() };
-        assert_eq!(codec.render_chat(&[turn], true, None).expect("a chat"), "a<|end|>");
+        assert_eq!(codec.render_chat(&[turn], true, None).expect("a chat").text(), "a<|end|>");
     }
 }
 

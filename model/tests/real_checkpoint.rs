@@ -86,8 +86,8 @@ fn chats_are_rendered_as_by_the_reference_template() {
     let (ours, reference) = (open().text_codec().expect("a codec"), reference_codec());
     let turn = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
     let conversation = [turn("user", "What is 12 + 30?"), turn("assistant", "42"), turn("user", "Thanks.")];
-    let rendered = ours.render_chat(&conversation, true, None).expect("a rendered chat");
-    assert_eq!(rendered, reference.render_chat(&conversation, true, None).expect("a rendered chat"));
+    let rendered = ours.render_chat(&conversation, true, None).expect("a rendered chat").text();
+    assert_eq!(rendered, reference.render_chat(&conversation, true, None).expect("a rendered chat").text());
     assert_eq!(
         rendered,
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\

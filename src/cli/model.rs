@@ -1,8 +1,12 @@
 //! `retmask model`: asks a model directly, without a pipeline.
 
+mod argument;
+mod export;
+mod fits;
 mod generate;
 mod info;
 mod logprobs;
+mod size;
 
 use std::path::Path;
 
@@ -28,6 +32,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Print the log-probability of each next token of given token lists, as JSON
     Logprobs(logprobs::Arguments),
+    /// Write a model as a Hugging Face folder or a GGUF file, with heads masked for good
+    Export(export::Arguments),
 }
 
 /// Executes `retmask model`.
@@ -39,6 +45,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         Command::Info(arguments) => info::execute(arguments, settings),
         Command::Generate(arguments) => generate::execute(arguments, settings),
         Command::Logprobs(arguments) => logprobs::execute(arguments, settings),
+        Command::Export(arguments) => export::execute(arguments, settings),
     }
 }
 

@@ -25,16 +25,15 @@ impl Store {
     /// that does not exist. Environment: it cannot be written.
     pub fn export(&self, output: &Output, destination: &Path, overwrite: bool) -> CacheResult<Option<MissReason>> {
         output.check().map_err(|why| CacheError::internal(format!("output `{}`: {why}", output.port)))?;
-        check_destination(destination, output.form, overwrite)?;
-        let unfinished = Unfinished::beside(destination)?;
+        let unfinished = Unfinished::beside(destination, output.form, overwrite)?;
         let lost = match output.form {
-            Form::File => self.copy_out(&output.port, &output.blob, output.size, false, &unfinished.0)?,
-            Form::Tree => self.copy_tree_out(output, &unfinished.0)?,
+            Form::File => self.copy_out(&output.port, &output.blob, output.size, false, unfinished.path())?,
+            Form::Tree => self.copy_tree_out(output, unfinished.path())?,
         };
         if lost.is_some() {
             return Ok(lost);
         }
-        unfinished.finish(destination, overwrite)?;
+        unfinished.finish()?;
         if self.options().durability != Durability::None {
             disk::sync(folder_of(destination))?;
         }
@@ -132,7 +131,7 @@ fn check_destination(destination: &Path, form: Form, overwrite: bool) -> CacheRe
             .with_hint("name another place, or ask for it to be overwritten")),
         Ok(metadata) if metadata.is_dir() != (form == Form::Tree) => {
             let (is, wanted) = if metadata.is_dir() { ("a folder", "a file") } else { ("a file", "a folder") };
-            Err(CacheError::input(destination, format!("{shown} is {is}, and the artifact is {wanted}")))
+            Err(CacheError::input(destination, format!("{shown} is {is}, and what is written is {wanted}")))
         }
         Ok(_) => Ok(()),
     }
@@ -146,11 +145,22 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A copy under a temporary name beside its destination; removed unless finished.
-struct Unfinished(PathBuf);
+/// A file or folder of the user in the making: under a temporary name beside its destination, removed unless finished.
+#[derive(Debug)]
+pub struct Unfinished {
+    path: PathBuf,
+    destination: PathBuf,
+    overwrite: bool,
+}
 
 impl Unfinished {
-    fn beside(destination: &Path) -> CacheResult<Self> {
+    /// A free name beside `destination`, which must not exist unless `overwrite`. Nothing is made there yet.
+    ///
+    /// # Errors
+    /// Input: `destination` exists, is of the other form (a folder for a file, or the reverse), or lies in a folder
+    /// that does not exist. Environment: nothing can be made beside it.
+    pub fn beside(destination: &Path, form: Form, overwrite: bool) -> CacheResult<Self> {
+        check_destination(destination, form, overwrite)?;
         let mut prefix = OsString::from(".");
         prefix.push(destination.file_name().unwrap_or_default());
         prefix.push(".");
@@ -162,29 +172,40 @@ impl Unfinished {
                 if path.symlink_metadata().is_ok() { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
             })
             .and_then(|named| named.into_temp_path().keep().map_err(io::Error::from));
-        named.map(Self).map_err(|error| CacheError::user_io("export to", destination, &error))
+        let path = named.map_err(|error| CacheError::user_io("export to", destination, &error))?;
+        Ok(Self { path, destination: destination.to_owned(), overwrite })
     }
 
-    fn finish(self, destination: &Path, overwrite: bool) -> CacheResult<()> {
+    /// Where the file or folder is to be made.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives what was made its name, in place of what is there.
+    ///
+    /// # Errors
+    /// Input: the destination appeared meanwhile, and is not to be overwritten. Environment: it cannot be renamed.
+    pub fn finish(self) -> CacheResult<()> {
+        let (path, destination) = (&self.path, &self.destination);
         let failed = |error: io::Error| CacheError::user_io("export to", destination, &error);
-        if disk::rename_new(&self.0, destination)? {
+        if disk::rename_new(path, destination)? {
             return Ok(());
         }
-        if !overwrite {
+        if !self.overwrite {
             return Err(CacheError::input(destination, format!("{} exists already", destination.display())));
         }
-        if !self.0.is_dir() {
-            return fs::rename(&self.0, destination).map_err(failed);
+        if !path.is_dir() {
+            return fs::rename(path, destination).map_err(failed);
         }
         // The two folders change places; the old one is removed under the temporary name.
-        rustix::fs::renameat_with(CWD, &self.0, CWD, destination, RenameFlags::EXCHANGE)
+        rustix::fs::renameat_with(CWD, path, CWD, destination, RenameFlags::EXCHANGE)
             .map_err(|error| failed(error.into()))
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let removed = if self.0.is_dir() { disk::remove_folder(&self.0) } else { fs::remove_file(&self.0) };
+        let removed = if self.path.is_dir() { disk::remove_folder(&self.path) } else { fs::remove_file(&self.path) };
         // Nothing there is the usual case: it was renamed. What cannot be removed has a telling name.
         let _ = removed;
     }

@@ -22,6 +22,7 @@ use crate::memo::Memo;
 use crate::{CacheError, CacheResult, Key, disk};
 
 pub use check::Check;
+pub use export::Unfinished;
 pub use publish::Published;
 pub use read::{Readable, Reading};
 pub use records::{Committed, Lookup, MissReason};

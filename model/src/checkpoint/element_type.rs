@@ -126,6 +126,20 @@ impl ElementType {
             .ok_or_else(|| format!("the element type {name} is not supported; {}", supported(&Self::ALL)))
     }
 
+    /// The type's number in a GGUF file.
+    pub(crate) const fn ggml_number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q8_0 => 8,
+            Self::Q4K => 12,
+            Self::Q6K => 14,
+            Self::BF16 => 30,
+        }
+    }
+
     /// The type with this name in a safetensors file.
     pub(crate) fn from_safetensors(name: &str) -> Result<Self, Reason> {
         let plain = [Self::F32, Self::F16, Self::BF16];
@@ -139,4 +153,16 @@ impl ElementType {
 fn supported(kinds: &[ElementType]) -> String {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     format!("supported are {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ElementType;
+
+    #[test]
+    fn numbers_and_names_are_those_of_the_same_types() {
+        for kind in ElementType::ALL {
+            assert_eq!(ElementType::from_ggml(kind.ggml_number()), Ok(kind));
+        }
+    }
 }

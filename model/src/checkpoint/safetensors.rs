@@ -22,7 +22,7 @@ use crate::{ModelError, ModelResult};
 const LONGEST_HEADER: u64 = 100_000_000;
 /// The only file of an unsharded model.
 pub(crate) const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// One tensor as a header states it, checked to lie inside its file.
 #[derive(Debug)]

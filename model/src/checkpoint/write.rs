@@ -1,50 +1,28 @@
 //! Writes a Hugging Face folder that transformers loads.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use half::bf16;
 use serde::Serialize;
 
 use super::mapped_file::io_error;
-use super::safetensors::SINGLE_FILE;
+use super::safetensors::{INDEX_FILE, SINGLE_FILE};
+use super::stored_type::StoredType;
+use super::weight_writer::{TensorValues, WeightWriter};
 use crate::spec::{self, ModelSpec, TensorShape};
 use crate::text::assets::{TextAssets, generation_config};
 use crate::{ModelError, ModelResult};
 
-/// Values rounded and written at a time.
-const VALUES_PER_WRITE: usize = 1 << 16;
+/// How much a weight file of an exported model holds at most, as `save_pretrained` of transformers 4 has it: 5 GB.
+/// A tensor that is larger has a file of its own.
+pub const SHARD_BYTES: u64 = 5_000_000_000;
 
-/// How weights are stored in a new checkpoint.
+/// Weight files as they were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoredType {
-    /// Rounded to nearest, ties to even.
-    Bf16,
-    F32,
-}
-
-impl StoredType {
-    const fn safetensors_name(self) -> &'static str {
-        match self {
-            Self::Bf16 => "BF16",
-            Self::F32 => "F32",
-        }
-    }
-
-    const fn torch_name(self) -> &'static str {
-        match self {
-            Self::Bf16 => "bfloat16",
-            Self::F32 => "float32",
-        }
-    }
-
-    const fn bytes(self) -> usize {
-        match self {
-            Self::Bf16 => 2,
-            Self::F32 => 4,
-        }
-    }
+pub struct Written {
+    /// Weight files.
+    pub files: usize,
+    /// Their bytes, headers included.
+    pub bytes: u64,
 }
 
 /// Writes a model as a Hugging Face folder: config.json, model.safetensors and, where given, the text files.
@@ -59,9 +37,25 @@ pub fn write(
     folder: &Path,
     spec: &ModelSpec,
     stored_type: StoredType,
-    tensor: &mut dyn FnMut(&TensorShape) -> ModelResult<Vec<f32>>,
+    tensor: &mut TensorValues<'_>,
     text: Option<&TextAssets>,
 ) -> ModelResult<()> {
+    write_sharded(folder, spec, stored_type, u64::MAX, tensor, text).map(drop)
+}
+
+/// As [`write`], in weight files of at most `shard_bytes` bytes of data (a larger tensor has a file of its own).
+/// More than one are named `model-00001-of-00003.safetensors` and so on, with `model.safetensors.index.json`.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_sharded(
+    folder: &Path,
+    spec: &ModelSpec,
+    stored_type: StoredType,
+    shard_bytes: u64,
+    tensor: &mut TensorValues<'_>,
+    text: Option<&TextAssets>,
+) -> ModelResult<Written> {
     let config = spec::write_config(
         spec,
         stored_type.torch_name(),
@@ -70,7 +64,8 @@ pub fn write(
         text.and_then(|text| text.padding_token),
     )
     .map_err(ModelError::internal)?;
-    write_weights(&folder.join(SINGLE_FILE), spec, stored_type, tensor)?;
+    let tensors = spec.tensors();
+    let written = write_weights(folder, &shards(&tensors, stored_type, shard_bytes), stored_type, tensor)?;
     if let Some(text) = text {
         write_text(&folder.join("tokenizer.json"), &text.tokenizer)?;
         if let Some(tokenizer_config) = &text.tokenizer_config {
@@ -85,68 +80,89 @@ pub fn write(
         };
         write_text(&folder.join("generation_config.json"), &generation)?;
     }
-    write_text(&folder.join("config.json"), &config)
+    write_text(&folder.join("config.json"), &config)?;
+    Ok(written)
+}
+
+/// Which tensors lie in which file: in order, a new file where the next tensor would not fit.
+fn shards(tensors: &[TensorShape], stored_type: StoredType, limit: u64) -> Vec<&[TensorShape]> {
+    let mut shards = Vec::new();
+    let (mut start, mut bytes) = (0, 0u64);
+    for (index, tensor) in tensors.iter().enumerate() {
+        let size = (tensor.values() * stored_type.bytes()) as u64;
+        if index > start && bytes.saturating_add(size) > limit {
+            shards.push(&tensors[start..index]);
+            (start, bytes) = (index, 0);
+        }
+        bytes += size;
+    }
+    shards.push(&tensors[start..]);
+    shards
 }
 
 fn write_weights(
-    path: &Path,
-    spec: &ModelSpec,
+    folder: &Path,
+    shards: &[&[TensorShape]],
     stored_type: StoredType,
-    tensor: &mut dyn FnMut(&TensorShape) -> ModelResult<Vec<f32>>,
-) -> ModelResult<()> {
-    let tensors = spec.tensors();
-    let header = header(&tensors, stored_type)?;
-    let file = File::create(path).map_err(|error| io_error("write", path, &error))?;
-    let mut writer = BufWriter::new(file);
-    let failed = |error: std::io::Error| io_error("write", path, &error);
-    writer.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
-    writer.write_all(&header).map_err(failed)?;
-    let mut buffer = Vec::with_capacity(VALUES_PER_WRITE * stored_type.bytes());
-    for shape in &tensors {
-        let values = tensor(shape)?;
-        if values.len() != shape.values() {
-            return Err(ModelError::internal(format!(
-                "the tensor `{}` of shape {:?} came with {} values",
-                shape.name,
-                shape.shape,
-                values.len()
-            )));
-        }
-        for part in values.chunks(VALUES_PER_WRITE) {
-            buffer.clear();
-            if !append(&mut buffer, part, stored_type) {
-                return Err(ModelError::input(format!(
-                    "the tensor `{}` holds a value that is NaN or infinite in {}: no checkpoint is written from it",
-                    shape.name,
-                    stored_type.safetensors_name()
-                )));
-            }
-            writer.write_all(&buffer).map_err(failed)?;
-        }
+    tensor: &mut TensorValues<'_>,
+) -> ModelResult<Written> {
+    if let [tensors] = shards {
+        let bytes = write_file(&folder.join(SINGLE_FILE), tensors, stored_type, tensor)?;
+        return Ok(Written { files: 1, bytes });
     }
-    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)
+    let mut written = Written { files: shards.len(), bytes: 0 };
+    let names: Vec<String> =
+        (1..=shards.len()).map(|number| format!("model-{number:05}-of-{:05}.safetensors", shards.len())).collect();
+    for (name, tensors) in names.iter().zip(shards) {
+        written.bytes += write_file(&folder.join(name), tensors, stored_type, tensor)?;
+    }
+    write_text(&folder.join(INDEX_FILE), &index(&names, shards, stored_type)?)?;
+    Ok(written)
 }
 
-/// Appends values in the stored type; whether all are finite in it.
-fn append(buffer: &mut Vec<u8>, values: &[f32], stored_type: StoredType) -> bool {
-    let mut finite = true;
-    match stored_type {
-        StoredType::Bf16 => {
-            for &value in values {
-                let value = bf16::from_f32(value);
-                finite &= value.is_finite();
-                buffer.extend_from_slice(&value.to_le_bytes());
-            }
-        }
-        StoredType::F32 => {
-            for &value in values {
-                finite &= value.is_finite();
-                buffer.extend_from_slice(&value.to_le_bytes());
-            }
+fn write_file(
+    path: &Path,
+    tensors: &[TensorShape],
+    stored_type: StoredType,
+    tensor: &mut TensorValues<'_>,
+) -> ModelResult<u64> {
+    let header = header(tensors, stored_type)?;
+    let mut writer = WeightWriter::create(path)?;
+    writer.bytes(&(header.len() as u64).to_le_bytes())?;
+    writer.bytes(&header)?;
+    for shape in tensors {
+        writer.tensor(shape, &tensor(shape)?, stored_type)?;
+    }
+    writer.finish()
+}
+
+/// `model.safetensors.index.json`: which file holds which tensor.
+fn index(names: &[String], shards: &[&[TensorShape]], stored_type: StoredType) -> ModelResult<String> {
+    struct Homes<'shards>(&'shards [String], &'shards [&'shards [TensorShape]]);
+
+    #[derive(Serialize)]
+    struct Metadata {
+        total_parameters: usize,
+        total_size: usize,
+    }
+
+    #[derive(Serialize)]
+    struct Index<'shards> {
+        metadata: Metadata,
+        weight_map: Homes<'shards>,
+    }
+
+    impl Serialize for Homes<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let homes = self.0.iter().zip(self.1);
+            serializer.collect_map(homes.flat_map(|(name, tensors)| tensors.iter().map(move |one| (&one.name, name))))
         }
     }
-    finite
+
+    let values: usize = shards.iter().flat_map(|tensors| tensors.iter()).map(TensorShape::values).sum();
+    let metadata = Metadata { total_parameters: values, total_size: values * stored_type.bytes() };
+    serde_json::to_string_pretty(&Index { metadata, weight_map: Homes(names, shards) })
+        .map_err(|error| ModelError::internal(format!("the weight index cannot be written: {error}")))
 }
 
 /// The JSON header, tensors in order of their data, padded with spaces to a multiple of 8 bytes.
@@ -174,8 +190,8 @@ fn header(tensors: &[TensorShape], stored_type: StoredType) -> ModelResult<Vec<u
             let mut start = 0;
             for tensor in self.0 {
                 let end = start + tensor.values() * self.1.bytes();
-                let entry =
-                    Entry { dtype: self.1.safetensors_name(), shape: &tensor.shape, data_offsets: (start, end) };
+                let dtype = self.1.element_type().name();
+                let entry = Entry { dtype, shape: &tensor.shape, data_offsets: (start, end) };
                 map.serialize_entry(&tensor.name, &entry)?;
                 start = end;
             }

@@ -28,6 +28,17 @@ pub struct TextAssets {
 }
 
 impl TextAssets {
+    /// The spelling of the tokenizer's end-of-sequence token, where tokenizer_config.json states one.
+    ///
+    /// # Errors
+    /// `Input` when that file is malformed.
+    pub(crate) fn stated_end_of_sequence(&self) -> ModelResult<Option<String>> {
+        let Some(config) = &self.tokenizer_config else { return Ok(None) };
+        let config: hf_chat_template::TokenizerConfig = serde_json::from_str(config)
+            .map_err(|error| ModelError::input(format!("tokenizer_config.json is malformed: {error}")))?;
+        Ok(config.eos_token.as_ref().and_then(|token| token.as_str()).map(str::to_owned))
+    }
+
     /// Reads the text files of a Hugging Face folder.
     ///
     /// End tokens come from generation_config.json, else from config.json, as transformers has it.

@@ -4,13 +4,13 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use retmask_model::ModelResult;
-use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{self, Completion, Limits, Request, Sampling, Sink};
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec, TextStream};
 use serde_json::json;
 
+use super::argument::ModelArgument;
 use super::read_mask;
 use crate::cli::Settings;
 use crate::error::{Error, Result};
@@ -19,9 +19,8 @@ use crate::output::Printer;
 /// What `retmask model generate` takes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A GGUF file, or a folder with config.json, safetensors and tokenizer.json
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgument,
     /// What the user says; `-` reads it from standard input
     #[arg(long, value_name = "TEXT")]
     prompt: String,
@@ -64,11 +63,12 @@ fn probability(text: &str) -> std::result::Result<f64, String> {
 /// # Errors
 /// `Input` when the model, the prompt or the mask are wrong.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let checkpoint = Checkpoint::open(&arguments.model)?;
+    let model = arguments.model.open(settings)?;
+    let checkpoint = &model.checkpoint;
     let codec = checkpoint.text_codec()?;
     let masks: Vec<_> = arguments.mask.as_deref().map(read_mask).transpose()?.into_iter().collect();
     let prompt = encode(&codec, &prompt_text(&arguments.prompt)?, arguments.raw)?;
-    let decoder = Decoder::load(&checkpoint)?;
+    let decoder = Decoder::load(checkpoint)?;
     let request = Request {
         mask: arguments.mask.as_ref().map(|_| 0),
         max_new_tokens: arguments.max_new_tokens,
@@ -108,7 +108,7 @@ fn encode(codec: &TextCodec, text: &str, raw: bool) -> Result<Vec<u32>> {
         return Err(Error::input("the model has no chat template").with_hint("--raw continues the prompt as it is"));
     }
     let turn = ChatMessage { role: "user".into(), content: text.to_owned() };
-    Ok(codec.encode(&codec.render_chat(&[turn], true, None)?, false)?)
+    Ok(codec.encode_chat(&codec.render_chat(&[turn], true, None)?)?)
 }
 
 /// Random draws depend on the seed and the prompt.

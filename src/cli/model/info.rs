@@ -1,22 +1,25 @@
 //! `retmask model info`: what a model is. Needs its configuration and weight headers only.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use anstyle::Style;
-use retmask_model::checkpoint::{Checkpoint, StorageSummary};
+use retmask_model::checkpoint::StorageSummary;
 use retmask_model::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec};
 use serde_json::{Value, json};
 
+use super::argument::ModelArgument;
+use super::fits;
 use crate::cli::Settings;
 use crate::error::Result;
 
 /// What `retmask model info` takes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A GGUF file, or a folder with config.json and safetensors
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgument,
+    /// Memory to say what fits into, e.g. 24GB
+    #[arg(long, value_name = "SIZE", value_parser = super::size::parse)]
+    memory: Option<u64>,
 }
 
 /// Executes `retmask model info`.
@@ -24,10 +27,15 @@ pub struct Arguments {
 /// # Errors
 /// `Input` when the model is not one, or not supported.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let checkpoint = Checkpoint::open(&arguments.model)?;
+    let model = arguments.model.open(settings)?;
+    let checkpoint = &model.checkpoint;
     let (spec, storage) = (checkpoint.spec(), checkpoint.storage()?);
+    let fits = fits::fits(spec, bytes_in_memory(spec), arguments.memory);
     let text = if settings.printer.json() {
-        format!("{:#}\n", object(spec, &storage))
+        let mut object = object(spec, &storage);
+        object["memory_bytes"] = json!(arguments.memory);
+        object["fits"] = fits::objects(&fits).into();
+        format!("{object:#}\n")
     } else {
         let rows = rows(spec, &storage);
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -36,6 +44,8 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
             let name = settings.printer.paint(Style::new().bold(), &format!("{name:width$}"));
             let _ = writeln!(text, "{name}  {value}");
         }
+        text.push('\n');
+        text.push_str(&fits::table(&fits, arguments.memory, settings.printer));
         text
     };
     settings.printer.data(&text)

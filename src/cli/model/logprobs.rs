@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::logprobs::token_logprobs;
 
+use super::argument::ModelArgument;
 use super::{read_file, read_mask};
 use crate::cli::Settings;
 use crate::error::{Error, Result};
@@ -13,9 +13,8 @@ use crate::error::{Error, Result};
 /// What `retmask model logprobs` takes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A GGUF file, or a folder with config.json and safetensors
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelArgument,
     /// A JSON list of token-id lists; the answer has, for each, the log-probability of every token but the first
     #[arg(long, value_name = "FILE")]
     ids: PathBuf,
@@ -31,12 +30,13 @@ pub struct Arguments {
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let sequences = read_ids(&arguments.ids)?;
     let mask = arguments.mask.as_deref().map(read_mask).transpose()?;
-    let checkpoint = Checkpoint::open(&arguments.model)?;
+    let model = arguments.model.open(settings)?;
+    let checkpoint = &model.checkpoint;
     let (layers, heads) = (checkpoint.spec().layers.len(), checkpoint.spec().query_heads);
     if let (Some(mask), Some(path)) = (&mask, &arguments.mask) {
         mask.check(layers, heads).map_err(|error| Error::input(format!("{}: {}", path.display(), error.message)))?;
     }
-    let decoder = Decoder::load(&checkpoint)?;
+    let decoder = Decoder::load(checkpoint)?;
     let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     let logprobs =
         token_logprobs(&decoder, mask.as_ref(), &sequences, &mut |_| Ok(())).map_err(|error| match error.fault {

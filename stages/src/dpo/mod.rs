@@ -33,7 +33,7 @@ impl Kind for Dpo {
     type Parameters = Parameters;
 
     const NAME: &'static str = "dpo";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Train the model on preference pairs by direct preference optimisation";
     const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[

@@ -1,6 +1,6 @@
 //! From a pair to two token sequences and the tokens whose log-probabilities count.
 
-use retmask_model::text::{ChatMessage, TextCodec};
+use retmask_model::text::{ChatMessage, RenderedChat, TextCodec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -98,10 +98,10 @@ pub fn tokenise(
         .enumerate()
         .map(|(row, pair)| {
             let name = |side: &str| format!("pair {row} ({}), {side}", pair.row_id);
-            let prompt_text = codec.render_chat(&pair.prompt, true, None)?;
-            let prompt = codec.encode(&prompt_text, false)?;
+            let prompt_chat = codec.render_chat(&pair.prompt, true, None)?;
+            let prompt = codec.encode_chat(&prompt_chat)?;
             let side = |side: &str, response: &[ChatMessage]| {
-                join(codec, truncation, pair, &prompt_text, &prompt, response)
+                join(codec, truncation, pair, &prompt_chat, &prompt, response)
                     .map_err(|error| StageError { message: format!("{}: {}", name(side), error.message), ..error })
             };
             Ok(PairTokens { chosen: side("chosen", &pair.chosen)?, rejected: side("rejected", &pair.rejected)? })
@@ -113,20 +113,20 @@ fn join(
     codec: &TextCodec,
     truncation: &TruncationParameters,
     pair: &PreferencePair,
-    prompt_text: &str,
+    prompt_chat: &RenderedChat,
     prompt: &[u32],
     response: &[ChatMessage],
 ) -> StageResult<Side> {
     let conversation: Vec<ChatMessage> = pair.prompt.iter().chain(response).cloned().collect();
     let whole = codec.render_chat(&conversation, false, None)?;
-    let response_text = whole.strip_prefix(prompt_text).ok_or_else(|| {
+    let response_chat = whole.strip_prefix(prompt_chat).ok_or_else(|| {
         StageError::input("the templated conversation does not start with its templated prompt")
             .with_hint("this chat template rewrites earlier turns; such pairs cannot be trained on")
     })?;
-    let mut response = codec.encode(response_text, false)?;
+    let mut response = codec.encode_chat(&response_chat)?;
     if truncation.compat == Compatibility::Trl024 {
-        let end = codec.end_tokens().first();
-        response.push(*end.ok_or_else(|| StageError::input("the model names no end-of-sequence token"))?);
+        let end = codec.end_of_sequence();
+        response.push(end.ok_or_else(|| StageError::input("the model names no end-of-sequence token"))?);
     }
     let kept = match truncation.max_prompt_length {
         0 => prompt,

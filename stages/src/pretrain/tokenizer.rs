@@ -233,9 +233,9 @@ mod tests {
         let codec = codec();
         let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
         let prompt = codec.render_chat(&[message("user", "Repeat.\nNow.")], true, None).unwrap();
-        assert_eq!(prompt, "<|im_start|>user\nRepeat.\nNow.<|im_end|>\n<|im_start|>assistant\n");
+        assert_eq!(prompt.text(), "<|im_start|>user\nRepeat.\nNow.<|im_end|>\n<|im_start|>assistant\n");
         let both = codec.render_chat(&[message("user", "a"), message("assistant", "b")], false, None).unwrap();
-        assert_eq!(both, "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n");
+        assert_eq!(both.text(), "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n");
         assert_eq!(codec.end_tokens(), [codec.token_id("<|im_end|>").unwrap()]);
     }
 

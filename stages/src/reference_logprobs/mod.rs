@@ -17,7 +17,7 @@ impl Kind for ReferenceLogprobs {
     type Parameters = TruncationParameters;
 
     const NAME: &'static str = "reference-logprobs";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Sum the log-probabilities of both responses of each pair under the reference model";
     const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[

@@ -25,7 +25,7 @@ impl Kind for SamplePairs {
     type Parameters = Parameters;
 
     const NAME: &'static str = "sample-pairs";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Sample preference pairs: answers of the model, and of the model with heads masked";
     const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[

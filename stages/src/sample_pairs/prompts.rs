@@ -63,10 +63,10 @@ fn template(parameters: &Parameters, codec: &TextCodec, instruction: &str) -> St
     let turn = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
     let mut messages: Vec<ChatMessage> = parameters.system.iter().map(|system| turn("system", system)).collect();
     messages.push(turn("user", instruction));
-    let text = codec.render_chat(&messages, true, parameters.thinking)?;
+    let chat = codec.render_chat(&messages, true, parameters.thinking)?;
     Ok(Prompt {
-        tokens: codec.encode(&text, false)?,
-        opens_thoughts: text.trim_end().ends_with(super::answer::OPENING),
+        tokens: codec.encode_chat(&chat)?,
+        opens_thoughts: chat.text().trim_end().ends_with(super::answer::OPENING),
         digest: digest(&messages),
         messages,
     })

@@ -37,7 +37,7 @@ impl Kind for ScoreHeads {
     type Parameters = Parameters;
 
     const NAME: &'static str = "score-heads";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Score every attention head by how it copies needles out of haystacks";
     const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[

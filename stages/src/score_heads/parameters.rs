@@ -71,6 +71,10 @@ pub struct Parameters {
     pub sentence_break: SentenceBreak,
     /// What a head gains for copying.
     pub score_form: ScoreForm,
+    /// Whether contexts and answers lose the spaces before punctuation that transformers 4 took out of decoded text
+    /// where tokenizer_config.json says `clean_up_tokenization_spaces: true`, as Llama-3.1's does. The published
+    /// scores of Llama-3.1 were made that way; transformers 5 leaves the text as it is.
+    pub clean_up_spaces: bool,
     /// How the question is put.
     pub prompt: Prompt,
     /// When a generation ends, besides `max-new-tokens`.
@@ -90,6 +94,7 @@ impl Default for Parameters {
             buffer: 200,
             sentence_break: SentenceBreak::Tokenizer,
             score_form: ScoreForm::Script,
+            clean_up_spaces: false,
             prompt: Prompt::Chat,
             stop: Stop::Script,
             max_new_tokens: 50,

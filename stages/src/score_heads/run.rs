@@ -8,7 +8,7 @@ use retmask_model::{ModelError, ModelResult};
 
 use super::needles::Needle;
 use super::tables::Outcome;
-use super::trials::Trial;
+use super::trials::{Trial, decode};
 use super::{Parameters, Stop, score};
 use crate::contract::{Context, StageError, StageResult};
 use crate::metrics::rouge1_recall;
@@ -100,7 +100,7 @@ struct Judge<'a> {
 impl Sink for Judge<'_> {
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()> {
         let trial = &self.trials[request];
-        let response = self.codec.decode(&completion.tokens, true)?.trim().to_owned();
+        let response = decode(self.parameters, self.codec, &completion.tokens)?.trim().to_owned();
         let recall = rouge1_recall(&response, &self.needles[trial.needle as usize].real_needle);
         let scores = (recall > self.parameters.rouge_threshold).then(|| {
             score::score(

@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use retmask_model::text::{ChatMessage, TextCodec};
+use retmask_model::ModelResult;
+use retmask_model::text::{ChatMessage, TextCodec, clean_up_spaces};
 
 use super::needles::{Needle, read_haystack, read_needles};
 use super::{Parameters, Prompt, SentenceBreak, context, span};
@@ -78,7 +79,7 @@ pub fn build(
                     parameters.buffer as usize,
                     &full_stops,
                 );
-                let context = codec.decode(&tokens, true)?;
+                let context = decode(parameters, codec, &tokens)?;
                 let prompt = prompt_tokens(parameters.prompt, codec, &context, &needle.question)?;
                 let span = span::find(&prompt, &answer_tokens);
                 trials.push(Trial { needle: index as u32, context_length, depth, prompt, span });
@@ -87,6 +88,12 @@ pub fn build(
         }
     }
     Ok((trials, needles))
+}
+
+/// Text of tokens as a trial reads it.
+pub fn decode(parameters: &Parameters, codec: &TextCodec, tokens: &[u32]) -> ModelResult<String> {
+    let text = codec.decode(tokens, true)?;
+    Ok(if parameters.clean_up_spaces { clean_up_spaces(&text) } else { text })
 }
 
 /// The needles a grid uses: those asked for, or all.
@@ -129,7 +136,7 @@ fn prompt_tokens(form: Prompt, codec: &TextCodec, context: &str, question: &str)
     let tokens = match form {
         Prompt::Chat => {
             let turn = ChatMessage { role: "user".into(), content: format!("<book>{context}</book>\n{question}") };
-            codec.encode(&codec.render_chat(&[turn], true, Some(false))?, false)?
+            codec.encode_chat(&codec.render_chat(&[turn], true, Some(false))?)?
         }
         Prompt::Completion => codec.encode(&format!("{context}{question}"), true)?,
     };

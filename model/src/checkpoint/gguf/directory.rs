@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::DEFAULT_ALIGNMENT;
 use super::metadata::Metadata;
 use crate::checkpoint::byte_reader::{ByteReader, Reason};
 use crate::checkpoint::element_type::ElementType;
 
-/// Where tensor data starts is a multiple of this, unless the metadata says otherwise.
-const DEFAULT_ALIGNMENT: usize = 32;
 /// Larger alignments are not in use anywhere; a file that states one is damaged.
 const LARGEST_ALIGNMENT: usize = 1 << 16;
 /// The format's limit.

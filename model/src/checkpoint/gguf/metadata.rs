@@ -27,6 +27,7 @@ pub(crate) enum ValueType {
 }
 
 impl ValueType {
+    /// By their numbers.
     const ALL: [Self; 13] = [
         Self::U8,
         Self::I8,
@@ -42,6 +43,11 @@ impl ValueType {
         Self::I64,
         Self::F64,
     ];
+
+    /// The number of the type in a file.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
 
     fn from_number(number: u32, key: &str) -> Result<Self, Reason> {
         usize::try_from(number)

@@ -3,8 +3,12 @@
 
 mod directory;
 pub(crate) mod metadata;
+mod metadata_writer;
 pub(crate) mod names;
+mod pre_tokenizer;
 mod text_assets;
+mod vocabulary;
+mod write;
 
 use self::directory::DirectoryEntry;
 use self::metadata::Metadata;
@@ -14,8 +18,11 @@ use super::mapped_file::MappedFile;
 pub(crate) use text_assets::has_chat_template;
 pub(crate) use text_assets::has_tokenizer;
 pub(crate) use text_assets::read as read_text_assets;
+pub use write::write_gguf;
 
 const MAGIC: [u8; 4] = *b"GGUF";
+/// Where tensor data starts is a multiple of this, unless the metadata says otherwise.
+const DEFAULT_ALIGNMENT: usize = 32;
 
 /// The header of a GGUF file, checked against the file's real size.
 pub(crate) struct Gguf {

@@ -1,7 +1,8 @@
-//! GGUF tensor names to Hugging Face names, and the order of rows that goes with them.
+//! GGUF tensor names and Hugging Face names, and the order of rows that goes with them. Reading and writing share
+//! the tables.
 
 use crate::checkpoint::byte_reader::Reason;
-use crate::spec::{Family, ModelSpec, NormPlacement};
+use crate::spec::{Family, ModelSpec, NormPlacement, TensorShape};
 
 /// The tensor that holds what rotary frequencies are divided by: no parameter, part of the rotary table.
 pub(crate) const ROTARY_DIVISORS: &str = "rope_freqs.weight";
@@ -28,6 +29,20 @@ impl RowOrder {
                 head * head_dim + 2 * pair + part
             }
         }
+    }
+
+    /// A tensor in Hugging Face order, its rows put into the stored order.
+    pub fn to_stored(self, values: Vec<f32>, shape: &TensorShape) -> Vec<f32> {
+        if self == Self::AsStored {
+            return values;
+        }
+        let row_length: usize = shape.shape[1..].iter().product();
+        let mut stored = vec![0.0; values.len()];
+        for (row, values) in values.chunks_exact(row_length).enumerate() {
+            let place = self.source_row(row) * row_length;
+            stored[place..place + row_length].copy_from_slice(values);
+        }
+        stored
     }
 }
 
@@ -88,6 +103,17 @@ pub(crate) fn hugging_face(name: &str, spec: &ModelSpec) -> Result<(String, RowO
     block_name(name, spec).ok_or_else(|| {
         format!("the tensor `{name}` is not part of a `{}` model; leaving it out could change results", spec.family)
     })
+}
+
+/// The GGUF name of a tensor by its Hugging Face name, and its row order. `None` where the format has none.
+pub(crate) fn stored(name: &str, spec: &ModelSpec) -> Option<(String, RowOrder)> {
+    if let Some((top, _)) = TOP.into_iter().find(|(_, renamed)| *renamed == name) {
+        return Some((top.into(), RowOrder::AsStored));
+    }
+    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, kind) = part.rsplit_once('.')?;
+    let (stored, _) = block_parts(spec).find(|(_, renamed)| *renamed == part)?;
+    Some((format!("blk.{layer}.{stored}.{kind}"), row_order(spec, part)))
 }
 
 fn block_name(name: &str, spec: &ModelSpec) -> Option<(String, RowOrder)> {

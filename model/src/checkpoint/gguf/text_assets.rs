@@ -6,18 +6,20 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::metadata::Metadata;
+use super::pre_tokenizer::{self, byte_level};
 use crate::checkpoint::byte_reader::Reason;
 use crate::text::assets::{TextAssets, generation_config};
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
-const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
-const MERGES: &str = "tokenizer.ggml.merges";
-const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+pub(super) const MERGES: &str = "tokenizer.ggml.merges";
+pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 /// Token types of the format.
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
+pub(super) const NORMAL: i32 = 1;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+pub(super) const UNUSED: i32 = 5;
 
 /// Whether the file has a tokenizer.
 pub(crate) fn has_tokenizer(metadata: &Metadata) -> bool {
@@ -29,29 +31,20 @@ pub(crate) fn has_chat_template(metadata: &Metadata) -> bool {
     metadata.has(CHAT_TEMPLATE)
 }
 
-/// How text is split before byte-pair merging, by the name in `tokenizer.ggml.pre`.
-struct PreTokenizer {
-    normalizer: Value,
-    pre_tokenizer: Value,
-    /// A piece that is a token by itself is not merged from its bytes.
-    ignore_merges: bool,
-    add_begin_token: bool,
-}
-
 /// Reads the tokenizer, the chat template and the special tokens.
 pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reason> {
     let model = metadata.text(bytes, "tokenizer.ggml.model")?.ok_or("the file has no tokenizer")?;
     if model != "gpt2" {
         return Err(format!("the tokenizer model `{model}` is not supported; `gpt2` (byte-level BPE) is"));
     }
-    let rules = pre_tokenizer(metadata.text(bytes, "tokenizer.ggml.pre")?)?;
+    let rules = pre_tokenizer::by_name(metadata.text(bytes, "tokenizer.ggml.pre")?)?;
     let tokens = metadata.texts(bytes, TOKENS)?.ok_or_else(|| format!("the metadata key `{TOKENS}` is missing"))?;
     let types = match metadata.integers(bytes, TOKEN_TYPES)? {
         Some(types) if types.len() != tokens.len() => {
             return Err(format!("`{TOKENS}` has {} entries, `{TOKEN_TYPES}` has {}", tokens.len(), types.len()));
         }
         Some(types) => types,
-        None => vec![1; tokens.len()],
+        None => vec![NORMAL; tokens.len()],
     };
     let merges = metadata.texts(bytes, MERGES)?.ok_or_else(|| format!("the metadata key `{MERGES}` is missing"))?;
     let merges = merges
@@ -140,45 +133,6 @@ pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reas
         end_tokens,
         padding_token: id(padding),
     })
-}
-
-/// The splitting rules known by name. The patterns are those of the models' own tokenizer.json files.
-fn pre_tokenizer(name: Option<&str>) -> Result<PreTokenizer, Reason> {
-    let contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
-    let words = r"[^\r\n\p{L}\p{N}]?\p{L}+";
-    let rest = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    let split = |digits: &str| {
-        json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": format!("{contractions}|{words}|{digits}|{rest}")},
-             "behavior": "Isolated", "invert": false},
-            byte_level(false, false),
-        ]})
-    };
-    let plain = |pre_tokenizer| PreTokenizer {
-        normalizer: Value::Null,
-        pre_tokenizer,
-        ignore_merges: false,
-        add_begin_token: false,
-    };
-    match name {
-        Some("gpt-2") => Ok(plain(byte_level(false, true))),
-        Some("smollm") => Ok(plain(json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Digits", "individual_digits": true},
-            byte_level(false, true),
-        ]}))),
-        Some("llama-bpe" | "llama3" | "llama-v3") => {
-            Ok(PreTokenizer { ignore_merges: true, add_begin_token: true, ..plain(split(r"\p{N}{1,3}")) })
-        }
-        Some("qwen2") => Ok(PreTokenizer { normalizer: json!({"type": "NFC"}), ..plain(split(r"\p{N}")) }),
-        Some(other) => Err(format!(
-            "the pre-tokenizer `{other}` (tokenizer.ggml.pre) is not supported; gpt-2, smollm, llama-bpe and qwen2 are"
-        )),
-        None => Err("the metadata key `tokenizer.ggml.pre` is missing: how text is split cannot be known".into()),
-    }
-}
-
-fn byte_level(add_prefix_space: bool, use_regex: bool) -> Value {
-    json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": true, "use_regex": use_regex})
 }
 
 /// Puts the begin and end tokens around one text, and around both of a pair.
