@@ -96,28 +96,28 @@ fn info_is_a_table_for_people() {
     chat template      yes
 
     tokens  keys and values  with weights
-        8K          256 KiB       297 KiB  beyond the model's context
-       16K          512 KiB       553 KiB  beyond the model's context
-       32K          1.0 MiB       1.0 MiB  beyond the model's context
-       64K          2.0 MiB       2.0 MiB  beyond the model's context
-      128K          4.0 MiB       4.0 MiB  beyond the model's context
+        8K          1.1 MiB       1.2 MiB  beyond the model's context
+       16K          2.2 MiB       2.3 MiB  beyond the model's context
+       32K          4.5 MiB       4.5 MiB  beyond the model's context
+       64K          9.0 MiB       9.0 MiB  beyond the model's context
+      128K         18.0 MiB      18.0 MiB  beyond the model's context
     ");
 }
 
 #[test]
 fn info_says_what_fits_into_memory() {
     let model = fixture();
-    let ask = |more: &[&str]| said(&[more, &["model", "info", "--model", text(&model), "--memory", "1MiB"]].concat());
+    let ask = |more: &[&str]| said(&[more, &["model", "info", "--model", text(&model), "--memory", "4MiB"]].concat());
     let table = ask(&[]);
-    // 1 MiB less 41 KiB of weights holds three times 256 KiB.
-    let expected = "tokens  keys and values  with weights  at once in 1.0 MiB\n    8K          256 KiB       297 KiB                   3";
+    // 4 MiB less 41 KiB of weights holds three times 1.125 MiB: a head of 4 values whose vectors are padded to 32.
+    let expected = "tokens  keys and values  with weights  at once in 4.0 MiB\n    8K          1.1 MiB       1.2 MiB                   3";
     assert!(table.contains(expected), "{table}");
     let json: Value = serde_json::from_str(&ask(&["--json"])).expect("JSON");
-    assert_eq!(json["memory_bytes"], 1 << 20);
+    assert_eq!(json["memory_bytes"], 4 << 20);
     let sequences: Vec<Option<u64>> =
         json["fits"].as_array().expect("fits").iter().map(|fit| fit["sequences"].as_u64()).collect();
     assert_eq!(sequences, [Some(3), Some(1), Some(0), Some(0), Some(0)]);
-    assert_eq!(json["fits"][0]["key_value_bytes"], 8192 * 32);
+    assert_eq!(json["fits"][0]["key_value_bytes"], 8192 * (4 + 32) * 4);
     let complaint =
         String::from_utf8_lossy(&retmask(&["model", "info", "--model", text(&model), "--memory", "lots"]).stderr)
             .into_owned();

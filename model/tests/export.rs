@@ -138,8 +138,9 @@ fn a_masked_copy_has_exactly_the_logprobs_of_the_mask() {
 fn every_family_is_exported_with_its_mask_exactly() {
     let inputs = families::Inputs::read();
     let (sequences, mask) = (inputs.sequences(), inputs.mask());
-    // What GGUF's architectures cannot say: windows outside of Olmo-3, one scaled table for all of its layers.
-    let folder_only = ["mistral", "olmo3-one-table", "qwen2-window-yarn"];
+    // What GGUF's architectures cannot say: windows outside of Olmo-3, two bases or one scaled table for all of
+    // Olmo-3's layers, and YaRN with an attention factor of its own.
+    let folder_only = ["mistral", "olmo3-by-layer-type", "olmo3-one-table", "qwen2-window-yarn", "qwen3-yarn"];
     let mut refused = Vec::new();
     for model in families::Model::all() {
         let logprobs = |checkpoint: &Checkpoint, mask: Option<&HeadMask>| {

@@ -115,8 +115,9 @@ impl GgufDescription {
             RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, original_context, truncate } => {
                 let recommended = yarn_attention_factor(*factor, 1.0);
                 if (attention_factor - recommended).abs() > 1e-9 * recommended || !truncate {
-                    return Err("its YaRN scaling has an attention factor of its own, or borders that are not rounded"
-                        .into());
+                    return Err(
+                        "its YaRN scaling has an attention factor of its own, or borders that are not rounded".into()
+                    );
                 }
                 self.push("rope.scaling.type", GgufValue::Text("yarn"));
                 self.number("rope.scaling.factor", *factor)?;
