@@ -8,6 +8,8 @@ mod gguf_description;
 mod gguf_metadata;
 mod json_object;
 mod layer_spans;
+#[cfg(test)]
+mod released_tests;
 mod rotary_settings;
 mod stated;
 mod tensors;
@@ -117,7 +119,7 @@ pub struct ModelSpec {
     pub query_heads: usize,
     pub key_value_heads: usize,
     pub head_dim: usize,
-    /// Longest sequence the positions were made for.
+    /// Longest sequence the positions were made for, YaRN's stretching included.
     pub context_length: usize,
     pub norm_epsilon: f64,
     pub norm_placement: NormPlacement,

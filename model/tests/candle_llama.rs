@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::llama::{Cache, Config, Llama};
+use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::logprobs::token_logprobs;
@@ -15,7 +15,11 @@ use retmask_model::spec::{
 
 const TOKENS: [usize; 4] = [2, 7, 65, 150];
 
-fn spec(tied_embeddings: bool) -> ModelSpec {
+/// Scaling that matters within the tested lengths: waves of 16 to 64 tokens are blended, longer ones stretched.
+const SCALING: RotaryScaling =
+    RotaryScaling::Llama3 { factor: 8.0, low_frequency_factor: 1.0, high_frequency_factor: 4.0, original_context: 64 };
+
+fn spec(tied_embeddings: bool, scaling: RotaryScaling) -> ModelSpec {
     ModelSpec {
         family: Family::Llama,
         vocabulary_size: 101,
@@ -31,7 +35,7 @@ fn spec(tied_embeddings: bool) -> ModelSpec {
         attention_bias: AttentionBias::None,
         mlp_bias: false,
         tied_embeddings,
-        rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],
+        rotary: vec![RotarySpec { theta: 10_000.0, scaling }],
         layers: vec![LayerSpec { span: AttentionSpan::Full, rotary: 0 }; 3],
     }
 }
@@ -67,7 +71,7 @@ fn reference(spec: &ModelSpec, weights: &HashMap<String, (Vec<f32>, Vec<usize>)>
         rope_theta: spec.rotary[0].theta as f32,
         bos_token_id: None,
         eos_token_id: None,
-        rope_scaling: None,
+        rope_scaling: rope_scaling(&spec.rotary[0].scaling),
         max_position_embeddings: spec.context_length,
         tie_word_embeddings: spec.tied_embeddings,
     };
@@ -80,6 +84,21 @@ fn reference(spec: &ModelSpec, weights: &HashMap<String, (Vec<f32>, Vec<usize>)>
     let logits: Vec<f64> = logits.to_vec1::<f32>().expect("numbers").into_iter().map(f64::from).collect();
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     logits[*last as usize] - largest - logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln()
+}
+
+fn rope_scaling(scaling: &RotaryScaling) -> Option<Llama3RopeConfig> {
+    match *scaling {
+        RotaryScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_context } => {
+            Some(Llama3RopeConfig {
+                factor: factor as f32,
+                low_freq_factor: low_frequency_factor as f32,
+                high_freq_factor: high_frequency_factor as f32,
+                original_max_position_embeddings: original_context,
+                rope_type: Llama3RopeType::Llama3,
+            })
+        }
+        _ => None,
+    }
 }
 
 fn ids(length: usize) -> Vec<u32> {
@@ -98,8 +117,8 @@ fn last_logprob(decoder: &Decoder, mask: Option<&HeadMask>, ids: &[u32]) -> f64 
 
 #[test]
 fn log_probabilities_equal_those_of_candle_transformers() {
-    for tied in [false, true] {
-        let spec = spec(tied);
+    for (tied, scaling) in [(false, RotaryScaling::None), (true, RotaryScaling::None), (true, SCALING)] {
+        let spec = spec(tied, scaling);
         let weights = weights(&spec);
         let (packed, trainable) =
             (decoder(&spec, &weights, Purpose::Inference), decoder(&spec, &weights, Purpose::Training));
@@ -115,7 +134,7 @@ fn log_probabilities_equal_those_of_candle_transformers() {
 
 #[test]
 fn a_masked_head_equals_zeroed_columns_of_the_output_projection() {
-    let spec = spec(true);
+    let spec = spec(true, RotaryScaling::None);
     let plain = weights(&spec);
     let masked: HeadMask =
         [Head { layer: 0, head: 5 }, Head { layer: 2, head: 0 }, Head { layer: 2, head: 3 }].into_iter().collect();

@@ -1,7 +1,7 @@
 //! What a configuration states, checked, as a [`ModelSpec`].
 
 use super::rotary_settings::{self, RotaryTables};
-use super::{AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, RotaryScaling};
+use super::{AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, RotaryScaling, RotarySpec};
 
 /// No dimension of a real model comes near this; below it, products of two stay far inside 64 bits.
 const LARGEST_DIMENSION: usize = 1 << 28;
@@ -83,6 +83,8 @@ impl StatedFields {
                 return Err(format!("{count} rotary divisors do not fit heads of {pairs} rotated pairs"));
             }
         }
+        let context_length = rotary.iter().map(stretched_context).fold(self.context_length, usize::max);
+        in_range("context length", context_length)?;
         Ok(ModelSpec {
             family,
             vocabulary_size: self.vocabulary_size,
@@ -91,7 +93,7 @@ impl StatedFields {
             query_heads: self.query_heads,
             key_value_heads: self.key_value_heads,
             head_dim,
-            context_length: self.context_length,
+            context_length,
             norm_epsilon: self.norm_epsilon,
             norm_placement: family.norm_placement(),
             query_key_norm: family.query_key_norm(),
@@ -121,8 +123,18 @@ impl StatedFields {
     }
 }
 
+/// How many positions YaRN stretches its table to. Configurations to which YaRN was added, as model cards ask for longer
+/// texts, often still state the number of positions before.
+fn stretched_context(table: &RotarySpec) -> usize {
+    match table.scaling {
+        // Converting saturates; the result is checked.
+        RotaryScaling::Yarn { factor, original_context, .. } => (factor * original_context as f64) as usize,
+        _ => 0,
+    }
+}
+
 /// The different tables that some layer uses, and each layer with its own.
-fn tables_in_use(tables: &RotaryTables, spans: &[AttentionSpan]) -> (Vec<super::RotarySpec>, Vec<LayerSpec>) {
+fn tables_in_use(tables: &RotaryTables, spans: &[AttentionSpan]) -> (Vec<RotarySpec>, Vec<LayerSpec>) {
     let mut used = Vec::new();
     let layers = spans
         .iter()
