@@ -3,6 +3,7 @@
 // Every test file uses a part of this module.
 #![allow(dead_code)]
 
+pub mod background;
 pub mod workspace;
 
 use std::fs;

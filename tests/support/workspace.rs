@@ -79,13 +79,46 @@ impl Workspace {
 
     /// The stored file of a table output in the latest run.
     pub fn blob_of(&self, stage: &str, port: &str) -> PathBuf {
-        let text = std::fs::read_to_string(self.latest_run().join("outputs.json")).expect("outputs");
-        let stages: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        let stages = self.outputs();
         let stage = stages.iter().find(|found| found["stage"] == stage).expect("the stage");
         let outputs = stage["outputs"].as_array().expect("outputs");
         let output = outputs.iter().find(|output| output["port"] == port).expect("the port");
         let hex = output["blob"].as_str().and_then(|blob| blob.strip_prefix("b3:")).expect("a digest");
         self.cache().join("cas/b3").join(&hex[..2]).join(hex)
+    }
+
+    /// How many files lie below a folder of the cache; a folder that is not there has none.
+    pub fn files_in(&self, folder: &str) -> usize {
+        fn count(folder: &Path) -> usize {
+            let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+            let entries = entries.map(|entry| entry.expect("an entry").path());
+            entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
+        }
+        count(&self.cache().join(folder))
+    }
+
+    /// The stages of the latest run, with what they made.
+    fn outputs(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.latest_run().join("outputs.json")).expect("outputs");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// The digest of every output of the latest run, as `STAGE.PORT DIGEST`, sorted.
+    pub fn digests(&self) -> Vec<String> {
+        let mut digests = Vec::new();
+        for stage in self.outputs() {
+            for output in stage["outputs"].as_array().expect("outputs") {
+                let text = |value: &Value| value.as_str().expect("text").to_owned();
+                digests.push(format!(
+                    "{}.{} {}",
+                    text(&stage["stage"]),
+                    text(&output["port"]),
+                    text(&output["digest"])
+                ));
+            }
+        }
+        digests.sort();
+        digests
     }
 
     /// CPU time, user and system, of one invocation that succeeds.

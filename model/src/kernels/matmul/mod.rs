@@ -1,0 +1,361 @@
+//! Matrix products with one order of addition: element (i, j) of A·B starts from 0 (or from what the output
+//! holds) and adds a[i,k]·b[k,j] by fused multiply-add for k ascending. Lanes run across j, so neither the tile
+//! a row falls into nor the vector width can change a bit.
+//!
+//! That is the class [`Numerics::F32`]. In [`Numerics::Bf16`] both sides are rounded to bf16 first, and pairs of k
+//! are added as VDPBF16PS does ([`step::Dot`]); the sums are f32 too.
+
+mod packed;
+mod step;
+mod tile;
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::InstructionSet;
+use crate::Numerics;
+pub use packed::PackedMatrix;
+use packed::Panels;
+use step::{Dot, Step, Widened, pair_rounded};
+pub(super) use step::Single;
+pub(super) use tile::Tile;
+
+/// Columns of a panel: two 512-bit registers of f32.
+pub const PANEL: usize = 32;
+/// Most rows of a register tile: 12 x 2 accumulators of 32 registers.
+pub const TILE_ROWS: usize = 12;
+/// Rows one task multiplies with one panel, so that many threads find work in narrow layers.
+const TASK_ROWS: usize = 20 * TILE_ROWS;
+
+/// The right-hand matrix of a product.
+#[derive(Clone, Copy)]
+pub enum Operand<'a> {
+    /// Packed beforehand (weights that do not change).
+    Packed(&'a PackedMatrix),
+    /// Row-major B: b[k, j] = data[k * stride + j].
+    RowMajor { data: &'a [f32], stride: usize },
+    /// Row-major Bᵀ: b[k, j] = data[j * stride + k].
+    Transposed { data: &'a [f32], stride: usize },
+}
+
+impl Operand<'_> {
+    /// Writes one panel (columns from `first`) of rows `depth` into `out`.
+    fn pack(&self, first: usize, columns: usize, depth: std::ops::Range<usize>, out: &mut [f32]) {
+        let width = PANEL.min(columns - first);
+        match *self {
+            Operand::Packed(_) => unreachable!("a packed operand is used as it is"),
+            Operand::RowMajor { data, stride } => {
+                for (row, k) in out.chunks_exact_mut(PANEL).zip(depth) {
+                    row[..width].copy_from_slice(&data[k * stride + first..][..width]);
+                    row[width..].fill(0.0);
+                }
+            }
+            Operand::Transposed { data, stride } => {
+                // In blocks of 16 k, so that each source line is read once while the destination stays in cache.
+                let depth_length = depth.len();
+                for block in (0..depth_length).step_by(16) {
+                    let end = (block + 16).min(depth_length);
+                    for column in 0..width {
+                        let source = &data[(first + column) * stride + depth.start..];
+                        for k in block..end {
+                            out[k * PANEL + column] = source[k];
+                        }
+                    }
+                }
+                if width < PANEL {
+                    out.chunks_exact_mut(PANEL).for_each(|row| row[width..].fill(0.0));
+                }
+            }
+        }
+    }
+}
+
+/// The left-hand matrix of a product: a[i, k] = data[i * row_stride + k * depth_stride].
+#[derive(Clone, Copy)]
+pub struct Left<'a> {
+    pub data: &'a [f32],
+    pub row_stride: usize,
+    pub depth_stride: usize,
+}
+
+impl<'a> Left<'a> {
+    /// A row-major [rows, depth].
+    pub fn row_major(data: &'a [f32], depth: usize) -> Self {
+        Self { data, row_stride: depth, depth_stride: 1 }
+    }
+
+    /// The transpose of a row-major [depth, rows].
+    pub fn transposed(data: &'a [f32], rows: usize) -> Self {
+        Self { data, row_stride: 1, depth_stride: rows }
+    }
+}
+
+/// Sizes of a product: [rows, depth] · [depth, columns].
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+}
+
+thread_local! {
+    static PANEL_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// out [rows, columns] = A · B, or out += A · B with `accumulate`.
+///
+/// # Panics
+/// When a slice is shorter than the shape says: shapes are this crate's own.
+pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut [f32], accumulate: bool) {
+    let Shape { rows, columns, depth } = shape;
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert_eq!(out.len(), rows * columns, "product output");
+    if depth > 0 {
+        assert!(a.data.len() > (rows - 1) * a.row_stride + (depth - 1) * a.depth_stride, "left operand");
+    }
+    if let Operand::Packed(packed) = b {
+        assert!(packed.depth() == depth && packed.columns() == columns, "packed operand");
+    }
+    let rounded = match b {
+        Operand::Packed(packed) if packed.numerics() == Numerics::Bf16 => round_rows(a, rows, depth),
+        _ => Vec::new(),
+    };
+    let panels = columns.div_ceil(PANEL);
+    // Packing on the fly is paid once per task, so those tasks take all rows unless threads would starve.
+    let task_rows = match b {
+        Operand::Packed(_) => TASK_ROWS,
+        _ if panels >= 2 * rayon::current_num_threads() => rows,
+        _ => TASK_ROWS,
+    };
+    let row_tasks = rows.div_ceil(task_rows);
+    let output = SharedOutput(out.as_mut_ptr());
+    let task = |index: usize| {
+        let (panel, row_task) = (index / row_tasks, index % row_tasks);
+        let first_column = panel * PANEL;
+        let row_range = row_task * task_rows..((row_task + 1) * task_rows).min(rows);
+        let block = Block { set, row_range, columns, first_column, output, accumulate };
+        let plain = (a.data.as_ptr(), a.row_stride, a.depth_stride);
+        let pairs = depth.div_ceil(2);
+        match b {
+            // SAFETY: the asserts above bound every read of A; a panel holds 32 values for each step; this task
+            // alone writes the block's elements of the output.
+            Operand::Packed(packed) => unsafe {
+                match packed.panels() {
+                    Panels::F32(data) => block.multiply::<Single>(plain, &data[panel * depth * PANEL..], depth),
+                    Panels::Exact(data) => block.multiply::<Widened>(plain, &data[panel * pairs * PANEL..], pairs),
+                    Panels::Rounded(data) => {
+                        let left = (rounded.as_ptr(), pairs, 1);
+                        block.multiply::<Dot>(left, &data[panel * pairs * PANEL..], pairs);
+                    }
+                }
+            },
+            _ => PANEL_BUFFER.with_borrow_mut(|buffer| {
+                buffer.resize(depth * PANEL, 0.0);
+                b.pack(first_column, columns, 0..depth, buffer);
+                // SAFETY: as above.
+                unsafe { block.multiply::<Single>(plain, buffer, depth) }
+            }),
+        }
+    };
+    let tasks = panels * row_tasks;
+    // Tiny products are done where they stand: a task costs more than 2^15 multiply-adds.
+    if tasks == 1 || rows * columns * depth < 1 << 15 {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// The rows of A rounded to bf16 pairs along k, the last one padded with 0.
+fn round_rows(a: Left, rows: usize, depth: usize) -> Vec<u32> {
+    let pairs = depth.div_ceil(2);
+    let mut rounded = vec![0; rows * pairs];
+    let round = |(row, out): (usize, &mut [u32])| {
+        let value = |k: usize| if k < depth { a.data[row * a.row_stride + k * a.depth_stride] } else { 0.0 };
+        for (pair, out) in out.iter_mut().enumerate() {
+            *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
+        }
+    };
+    if rows * depth < 1 << 15 {
+        rounded.chunks_exact_mut(pairs.max(1)).enumerate().for_each(round);
+    } else {
+        rounded.par_chunks_exact_mut(pairs.max(1)).enumerate().for_each(round);
+    }
+    rounded
+}
+
+/// The part of the output one task makes: some rows of one panel's columns.
+struct Block {
+    set: InstructionSet,
+    row_range: std::ops::Range<usize>,
+    columns: usize,
+    first_column: usize,
+    output: SharedOutput,
+    accumulate: bool,
+}
+
+impl Block {
+    /// Multiplies tile by tile. `left` is A with its strides from row to row and from value to value.
+    ///
+    /// # Safety
+    /// A must hold the rows with what `steps` take of them, `panel` 32 values for each step; no other thread may touch
+    /// this block of the output meanwhile; the processor must have the instruction set.
+    unsafe fn multiply<S: Step>(&self, left: (*const S::Left, usize, usize), panel: &[S::Right], steps: usize) {
+        let (a, a_row_stride, a_depth_stride) = left;
+        let mut row = self.row_range.start;
+        while row < self.row_range.end {
+            let height = TILE_ROWS.min(self.row_range.end - row);
+            let tile = Tile::<S> {
+                // The last tile may start past the slice when depth is 0; no element is read then.
+                a: a.wrapping_add(row * a_row_stride),
+                a_row_stride,
+                a_depth_stride,
+                b: panel.as_ptr(),
+                b_stride: PANEL,
+                steps,
+                out: self.output.at(row * self.columns + self.first_column),
+                out_stride: self.columns,
+                width: PANEL.min(self.columns - self.first_column),
+                accumulate: self.accumulate,
+            };
+            // SAFETY: passed on to the caller.
+            unsafe { tile.run(self.set, height) };
+            row += height;
+        }
+    }
+}
+
+/// A pointer that tasks with disjoint outputs may share.
+#[derive(Clone, Copy)]
+struct SharedOutput(*mut f32);
+
+// SAFETY: tasks write disjoint elements, and the borrow of the output outlives them.
+unsafe impl Send for SharedOutput {}
+// SAFETY: as above.
+unsafe impl Sync for SharedOutput {}
+
+impl SharedOutput {
+    fn at(&self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 2_654_435_761 + seed * 40_503) % 2_001) as f32 / 1_000.0 - 1.0).collect()
+    }
+
+    /// The definition: k ascending, fused multiply-add.
+    fn reference(shape: Shape, a: Left, b: impl Fn(usize, usize) -> f32, start: &[f32]) -> Vec<u32> {
+        let mut out = Vec::new();
+        for i in 0..shape.rows {
+            for j in 0..shape.columns {
+                let mut sum = start[i * shape.columns + j];
+                for k in 0..shape.depth {
+                    sum = a.data[i * a.row_stride + k * a.depth_stride].mul_add(b(k, j), sum);
+                }
+                out.push(sum.to_bits());
+            }
+        }
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn every_path_gives_the_bits_of_the_definition(
+            rows in 1usize..40, columns in 1usize..100, depth in 0usize..70, accumulate: bool, transposed: bool,
+            narrow: bool,
+        ) {
+            let shape = Shape { rows, columns, depth };
+            let left = values(rows * depth, 1);
+            let a = if transposed { Left::transposed(&left, rows) } else { Left::row_major(&left, depth) };
+            let mut weight = values(columns * depth, 2);
+            if narrow {
+                weight.iter_mut().for_each(|value| *value = half::bf16::from_f32(*value).to_f32());
+            }
+            let start = if accumulate { values(rows * columns, 3) } else { vec![0.0; rows * columns] };
+            let as_weight = reference(shape, a, |k, j| weight[j * depth + k], &start);
+            let as_rows = reference(shape, a, |k, j| weight[k * columns + j], &start);
+            let packed = PackedMatrix::from_weight(&weight, columns, depth, Numerics::F32);
+            let fits = depth % 2 == 0 && weight.iter().all(|value| value.to_bits() & 0xffff == 0);
+            let bytes = if fits { 2 } else { 4 };
+            prop_assert_eq!(packed.bytes(), columns.div_ceil(PANEL) * PANEL * depth * bytes);
+            for set in InstructionSet::available() {
+                for (operand, expected) in [
+                    (Operand::Packed(&packed), &as_weight),
+                    (Operand::Transposed { data: &weight, stride: depth }, &as_weight),
+                    (Operand::RowMajor { data: &weight, stride: columns }, &as_rows),
+                ] {
+                    let mut out = start.clone();
+                    matmul(set, shape, a, operand, &mut out, accumulate);
+                    let bits: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
+                    prop_assert!(&bits == expected, "{set:?} {shape:?}", shape = (rows, columns, depth));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn every_path_of_the_bf16_class_gives_the_bits_of_its_definition(
+            rows in 1usize..40, columns in 1usize..100, depth in 0usize..70, accumulate: bool, transposed: bool,
+            small: bool,
+        ) {
+            // Small values make sums that are denormal, which are flushed.
+            let scale = if small { 1e-19 } else { 1.0 };
+            let scaled = |seed, count| values(count, seed).into_iter().map(|value| value * scale).collect::<Vec<f32>>();
+            let (left, weight) = (scaled(1, rows * depth), scaled(2, columns * depth));
+            let a = if transposed { Left::transposed(&left, rows) } else { Left::row_major(&left, depth) };
+            let start = if accumulate { scaled(3, rows * columns) } else { vec![0.0; rows * columns] };
+            let packed = PackedMatrix::from_weight(&weight, columns, depth, Numerics::Bf16);
+            let flush = |value: f32| if value.abs() < f32::MIN_POSITIVE { 0.0f32.copysign(value) } else { value };
+            let round = |value: f32| half::bf16::from_f32(flush(value)).to_f32();
+            let mut expected = Vec::new();
+            for (index, &start) in start.iter().enumerate() {
+                let (i, j) = (index / columns, index % columns);
+                let product = |k: usize, sum: f32| {
+                    // An odd depth is padded with 0.
+                    let (left, right) = if k < depth {
+                        (a.data[i * a.row_stride + k * a.depth_stride], weight[j * depth + k])
+                    } else {
+                        (0.0, 0.0)
+                    };
+                    flush(round(left).mul_add(round(right), sum))
+                };
+                let pairs = (0..depth).step_by(2);
+                expected.push(pairs.fold(start, |sum, k| product(k, product(k + 1, sum))).to_bits());
+            }
+            for set in InstructionSet::available() {
+                let mut out = start.clone();
+                matmul(set, Shape { rows, columns, depth }, a, Operand::Packed(&packed), &mut out, accumulate);
+                let bits: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
+                prop_assert!(bits == expected, "{set:?} {shape:?}", shape = (rows, columns, depth));
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_comes_back_as_it_was_packed() {
+        let mut weight = values(45 * 7, 4);
+        for numerics in [Numerics::F32, Numerics::F32, Numerics::Bf16] {
+            for depth in [6, 7] {
+                let packed = PackedMatrix::from_weight(&weight[..45 * depth], 45, depth, numerics);
+                let mut row = vec![0.0; depth];
+                packed.copy_column(40, &mut row);
+                assert_eq!(row, weight[40 * depth..41 * depth]);
+            }
+            // After the first round the values fit bf16.
+            weight.iter_mut().for_each(|value| *value = half::bf16::from_f32(*value).to_f32());
+        }
+    }
+}
