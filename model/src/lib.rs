@@ -10,6 +10,7 @@ pub mod generate;
 pub mod heads;
 pub mod kernels;
 pub mod logprobs;
+mod numerics;
 mod ops;
 pub mod random;
 pub mod spec;
@@ -17,3 +18,4 @@ pub mod text;
 pub mod train;
 
 pub use error::{Fault, ModelError, ModelResult};
+pub use numerics::Numerics;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
+use retmask_model::Numerics;
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::logprobs::token_logprobs;
@@ -121,7 +122,7 @@ fn log_probabilities_equal_those_of_candle_transformers() {
         let spec = spec(tied, scaling);
         let weights = weights(&spec);
         let (packed, trainable) =
-            (decoder(&spec, &weights, Purpose::Inference), decoder(&spec, &weights, Purpose::Training));
+            (decoder(&spec, &weights, Purpose::Inference(Numerics::F32)), decoder(&spec, &weights, Purpose::Training));
         for length in TOKENS {
             let ids = ids(length);
             let (found, expected) = (last_logprob(&packed, None, &ids), reference(&spec, &weights, &ids));
@@ -147,7 +148,7 @@ fn a_masked_head_equals_zeroed_columns_of_the_output_projection() {
             row[first..first + spec.head_dim].fill(0.0);
         }
     }
-    let decoder_of = |weights| decoder(&spec, weights, Purpose::Inference);
+    let decoder_of = |weights| decoder(&spec, weights, Purpose::Inference(Numerics::F32));
     for length in TOKENS {
         let ids = ids(length);
         let found = last_logprob(&decoder_of(&plain), Some(&masked), &ids);

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::{Activation, VarBuilder};
 use candle_transformers::models::qwen3::{Config, ModelForCausalLM};
 use families::{Inputs, LOGPROB_TOLERANCE, Model};
+use retmask_model::Numerics;
 use retmask_model::decoder::Purpose;
 use retmask_model::logprobs::token_logprobs;
 
@@ -42,7 +43,7 @@ fn log_probabilities_equal_those_of_candle_transformers() {
         .collect();
     let builder = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let mut reference = ModelForCausalLM::new(&config, builder).expect("the reference loads");
-    let decoder = model.decoder(Purpose::Inference);
+    let decoder = model.decoder(Purpose::Inference(Numerics::F32));
     for ids in Inputs::read().sequences() {
         let (last, context) = ids.split_last().expect("tokens");
         reference.clear_kv_cache();

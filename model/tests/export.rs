@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint, Destination, StoredType};
 use retmask_model::decoder::Decoder;
 use retmask_model::heads::{Head, HeadMask};
@@ -114,7 +115,7 @@ fn a_masked_copy_has_exactly_the_logprobs_of_the_mask() {
     let heads = [Head { layer: 0, head: 1 }, Head { layer: 1, head: 0 }];
     let sequences: [&[u32]; 2] = [&[1, 5, 3, 3, 9, 15, 0, 2], &[7, 8]];
     let logprobs = |model: &Checkpoint, mask: Option<&HeadMask>| {
-        let decoder = Decoder::load(model).expect("a decoder");
+        let decoder = Decoder::load(model, Numerics::F32).expect("a decoder");
         let values = token_logprobs(&decoder, mask, &sequences, &mut |_| Ok(())).expect("log-probabilities");
         values.into_iter().flatten().map(f64::from).map(f64::to_bits).collect::<Vec<u64>>()
     };
@@ -144,7 +145,7 @@ fn every_family_is_exported_with_its_mask_exactly() {
     let mut refused = Vec::new();
     for model in families::Model::all() {
         let logprobs = |checkpoint: &Checkpoint, mask: Option<&HeadMask>| {
-            let decoder = Decoder::load(checkpoint).expect("a decoder");
+            let decoder = Decoder::load(checkpoint, Numerics::F32).expect("a decoder");
             token_logprobs(&decoder, mask, &sequences, &mut |_| Ok(())).expect("log-probabilities")
         };
         let expected = logprobs(&model.checkpoint, Some(&mask));

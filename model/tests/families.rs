@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use families::{Inputs, LOGPROB_TOLERANCE, Model, largest_difference};
 use retmask_model::ModelResult;
+use retmask_model::Numerics;
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
 use retmask_model::heads::HeadMask;
@@ -23,7 +24,7 @@ fn log_probabilities_are_those_of_transformers_in_any_batch_and_any_chunking() {
     let inputs = Inputs::read();
     let sequences = inputs.sequences();
     for model in Model::all() {
-        let decoder = model.decoder(Purpose::Inference);
+        let decoder = model.decoder(Purpose::Inference(Numerics::F32));
         let found = logprobs(&decoder, None, &sequences);
         let difference = largest_difference(&found, &model.expected("logprobs", sequences.len()));
         println!("{:<20} log-probabilities      {difference:.1e}", model.name);
@@ -47,8 +48,8 @@ fn masked_heads_equal_zeroed_columns_of_the_output_projection() {
     let (sequences, mask) = (inputs.sequences(), inputs.mask());
     for model in Model::all() {
         let spec = model.spec();
-        let found = logprobs(&model.decoder(Purpose::Inference), Some(&mask), &sequences);
-        let zeroed = Decoder::build(spec.clone(), Purpose::Inference, &mut |name, shape| {
+        let found = logprobs(&model.decoder(Purpose::Inference(Numerics::F32)), Some(&mask), &sequences);
+        let zeroed = Decoder::build(spec.clone(), Purpose::Inference(Numerics::F32), &mut |name, shape| {
             let mut values = model.checkpoint.tensor(name, shape)?;
             for head in mask.heads() {
                 if name == format!("model.layers.{}.self_attn.o_proj.weight", head.layer) {
@@ -117,7 +118,7 @@ fn every_rule_shapes_the_tested_log_probabilities() {
     for model in Model::all() {
         let expected = model.expected("logprobs", sequences.len());
         for (rule, spec) in with_a_rule_left_out(model.spec()) {
-            let found = logprobs(&model.decoder_with(spec, Purpose::Inference), None, &sequences);
+            let found = logprobs(&model.decoder_with(spec, Purpose::Inference(Numerics::F32)), None, &sequences);
             let difference = largest_difference(&found, &expected);
             assert!(difference > 50.0 * LOGPROB_TOLERANCE, "{} without {rule}: {difference}", model.name);
             rules += 1;
@@ -145,7 +146,7 @@ fn generation_is_the_same_alone_and_beside_others_and_follows_the_log_probabilit
     let inputs = Inputs::read();
     let masks = [inputs.mask()];
     for model in Model::all() {
-        let decoder = model.decoder(Purpose::Inference);
+        let decoder = model.decoder(Purpose::Inference(Numerics::F32));
         let request = |prompt: &Vec<u32>, mask| Request {
             prompt: prompt.clone(),
             mask,

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use families::{Inputs, LOGPROB_TOLERANCE, Model, largest_difference};
+use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint, StoredType};
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::logprobs::token_logprobs;
@@ -209,8 +210,9 @@ fn gguf_files_hold_the_same_models() {
             let read = |checkpoint: &Checkpoint| checkpoint.tensor(&tensor.name, &tensor.shape).expect("a tensor");
             assert_eq!(read(&gguf), read(&model.checkpoint), "{}: {}", model.name, tensor.name);
         }
-        let decoder =
-            Decoder::build(gguf.spec().clone(), Purpose::Inference, &mut |name, shape| gguf.tensor(name, shape));
+        let decoder = Decoder::build(gguf.spec().clone(), Purpose::Inference(Numerics::F32), &mut |name, shape| {
+            gguf.tensor(name, shape)
+        });
         let found = token_logprobs(&decoder.expect("a decoder"), None, &sequences, &mut |_| Ok(())).expect("found");
         let difference = largest_difference(&found, &model.expected("logprobs", sequences.len()));
         println!("{:<20} GGUF                   {difference:.1e}", model.name);

@@ -3,6 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use retmask_model::Numerics;
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::logprobs::token_logprobs_in_passes;
 use retmask_model::random::Stream;
@@ -64,7 +65,7 @@ fn spec(windows: bool) -> ModelSpec {
 }
 
 fn decoder(spec: ModelSpec) -> Decoder {
-    Decoder::build(spec, Purpose::Inference, &mut |name, shape| {
+    Decoder::build(spec, Purpose::Inference(Numerics::F32), &mut |name, shape| {
         let mut stream = Stream::derive(7, &[name.as_bytes()]);
         Ok((0..shape.iter().product()).map(|_| (0.2 * stream.normal()) as f32).collect())
     })

@@ -4,12 +4,12 @@
 
 use std::path::PathBuf;
 
-use retmask_model::ModelResult;
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::random::Stream;
+use retmask_model::{ModelResult, Numerics};
 
 fn smollm2() -> PathBuf {
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -73,7 +73,7 @@ fn run(decoder: &Decoder, requests: &[Request], limits: &Limits) -> Vec<(Vec<u32
 #[ignore = "needs SmolLM2; scripts/test runs it"]
 fn a_row_has_the_same_bits_in_every_batch_chunk_and_thread_count() {
     let checkpoint = Checkpoint::open(&smollm2()).expect("the model opens");
-    let decoder = Decoder::load(&checkpoint).expect("the model loads");
+    let decoder = Decoder::load(&checkpoint, Numerics::F32).expect("the model loads");
     let requests = requests(32, 40, 6);
     let limits = |rows_per_pass, slots| Limits { rows_per_pass, slots, ..Limits::default() };
     let alone: Vec<_> =

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
+use retmask_model::Numerics;
 use retmask_stages::artifact::Media;
 use retmask_stages::contract::{Context, InputPort, Inputs, Kind, OutputPort, Outputs, StageResult};
 use serde_json::{Map, Value};
@@ -17,8 +18,6 @@ use super::Texts;
 pub struct KindFacts {
     pub name: &'static str,
     pub epoch: u32,
-    /// Whether the numerics class belongs in the key.
-    pub numerics: bool,
     pub inputs: &'static [InputPort],
     pub outputs: &'static [OutputPort],
 }
@@ -26,7 +25,7 @@ pub struct KindFacts {
 impl KindFacts {
     /// The facts of a kind.
     pub fn of<K: Kind>() -> Self {
-        Self { name: K::NAME, epoch: K::EPOCH, numerics: K::NUMERICS, inputs: K::INPUTS, outputs: K::OUTPUTS }
+        Self { name: K::NAME, epoch: K::EPOCH, inputs: K::INPUTS, outputs: K::OUTPUTS }
     }
 
     /// The output port of this name.
@@ -47,6 +46,9 @@ pub trait Work: Send + Sync {
     /// # Errors
     /// As the kind says.
     fn run(&self, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()>;
+
+    /// The class of arithmetic the result depends on.
+    fn numerics(&self) -> Option<Numerics>;
 }
 
 /// Where a source's bytes are.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use retmask_model::Numerics;
 use retmask_stages::contract::{Context, Inputs, Kind, Outputs, StageResult};
 use retmask_stages::registry::{self, Visitor};
 use serde_json::{Map, Value as Json};
@@ -47,6 +48,10 @@ struct Typed<K: Kind> {
 impl<K: Kind> Work for Typed<K> {
     fn run(&self, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
         K::run(&self.parameters, inputs, outputs, context)
+    }
+
+    fn numerics(&self) -> Option<Numerics> {
+        K::numerics(&self.parameters)
     }
 }
 

@@ -11,6 +11,7 @@
 use std::fmt;
 
 use retmask_cache::Key;
+use retmask_model::Numerics;
 use serde::Serialize;
 use serde_json::json;
 
@@ -34,15 +35,8 @@ pub struct KeyInput {
     pub digest: String,
 }
 
-/// The class of arithmetic a result depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numerics {
-    pub dtype: &'static str,
-    pub backend: &'static str,
-}
-
-/// What this program computes with.
-pub const F32_ON_CPU: Numerics = Numerics { dtype: "f32", backend: "cpu" };
+/// Where this program computes: another processor may give other bits in the same type.
+const BACKEND: &str = "cpu";
 
 /// The fields of a stage's key.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +61,8 @@ impl StageKey {
             ("params", parameters.clone()),
             ("inputs", Value::List(inputs.collect())),
         ];
-        if let Some(Numerics { dtype, backend }) = numerics {
-            fields.push(("numerics", text_map(&[("dtype", dtype), ("backend", backend)])));
+        if let Some(numerics) = numerics {
+            fields.push(("numerics", text_map(&[("dtype", numerics.name()), ("backend", BACKEND)])));
         }
         Self { fields }
     }

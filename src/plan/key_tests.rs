@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use retmask_model::Numerics;
 use serde::Serialize;
 use serde_json::json;
 
 use super::super::value::{Value, ValueError};
-use super::{F32_ON_CPU, KeyInput, StageKey, differences, parameters};
+use super::{KeyInput, StageKey, differences, parameters};
 
 #[derive(Serialize, Clone, Default)]
 struct Nested {
@@ -175,7 +176,8 @@ fn numerics_epoch_kind_and_media_are_in_the_key() {
     let key = |kind, epoch, input: KeyInput, numerics| StageKey::new(kind, epoch, &Value::Null, &[input], numerics);
     let keys = [
         key("dpo", 1, base(), None).digest(),
-        key("dpo", 1, base(), Some(F32_ON_CPU)).digest(),
+        key("dpo", 1, base(), Some(Numerics::F32)).digest(),
+        key("dpo", 1, base(), Some(Numerics::Bf16)).digest(),
         key("dpo", 2, base(), None).digest(),
         key("helmet", 1, base(), None).digest(),
         key("dpo", 1, KeyInput { role: "mask.a".into(), ..base() }, None).digest(),
@@ -298,7 +300,7 @@ fn vector_keys() -> Vec<StageKey> {
             3,
             &parameters_of(&changed),
             &[input("chosen", "b"), input("mask.x", "c")],
-            Some(F32_ON_CPU),
+            Some(Numerics::F32),
         ),
         key_of(&(1u64, -1i64, 1.5f64, "1", true, None::<u64>)),
     ]

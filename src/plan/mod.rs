@@ -22,7 +22,7 @@ pub use sources::{Content, SourceState, digest as source_digest, read_embedded};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Binding, Origin, Pipeline, SourceIndex, StageIndex};
-use key::{F32_ON_CPU, KeyInput, StageKey};
+use key::{KeyInput, StageKey};
 use parameters::Encoded;
 
 /// The record of each stage whose result is known, by stage index.
@@ -136,7 +136,7 @@ impl<'a> Planner<'a> {
                 digest: digest.to_string(),
             });
         }
-        let numerics = stage.kind.numerics.then_some(F32_ON_CPU);
+        let numerics = stage.work.numerics();
         let key = StageKey::new(stage.kind.name, stage.kind.epoch, &self.parameters[index.0].values, &inputs, numerics);
         Ok(Some(Resolved { key: key.digest(), fields: key.to_json() }))
     }

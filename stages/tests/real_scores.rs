@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::UInt32Type;
-use retmask_model::ModelResult;
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
 use retmask_model::text::{TextAssets, TextCodec};
+use retmask_model::{ModelResult, Numerics};
 use retmask_stages::artifact::{Media, head_scores, schema, table};
 use retmask_stages::contract::{Cancel, Context, Input, Inputs, Kind, Outputs, SilentProgress};
 use retmask_stages::score_heads::{Axis, Parameters, ScoreHeads, Trial, build_trials};
@@ -154,6 +154,7 @@ fn gaps(different: &[(usize, usize)]) -> Vec<f32> {
         })
         .collect();
     let mut gaps = Gaps(vec![Vec::new(); requests.len()]);
-    generate(&Decoder::load(&checkpoint).unwrap(), &[], &requests, &Limits::default(), &mut gaps).unwrap();
+    generate(&Decoder::load(&checkpoint, Numerics::F32).unwrap(), &[], &requests, &Limits::default(), &mut gaps)
+        .unwrap();
     gaps.0.iter().zip(different).map(|(gaps, (_, step))| gaps[*step]).collect()
 }

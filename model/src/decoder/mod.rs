@@ -21,13 +21,13 @@ use crate::checkpoint::Checkpoint;
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
 use crate::spec::{AttentionSpan, ModelSpec, NormPlacement};
-use crate::{ModelError, ModelResult};
+use crate::{ModelError, ModelResult, Numerics};
 
 /// What the weights are loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Packed once for the forward pass; no gradients.
-    Inference,
+    /// Packed once for the forward pass in this class of arithmetic; no gradients.
+    Inference(Numerics),
     /// Kept row-major as variables that gradients reach.
     Training,
 }
@@ -64,8 +64,9 @@ impl Decoder {
     ///
     /// # Errors
     /// `Input` when a tensor is missing, misshapen or not finite.
-    pub fn load(checkpoint: &Checkpoint) -> ModelResult<Self> {
-        Self::build(checkpoint.spec().clone(), Purpose::Inference, &mut |name, shape| checkpoint.tensor(name, shape))
+    pub fn load(checkpoint: &Checkpoint, numerics: Numerics) -> ModelResult<Self> {
+        let purpose = Purpose::Inference(numerics);
+        Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
     /// Loads all weights of a checkpoint as variables that gradients reach.

@@ -26,10 +26,10 @@ impl Weight {
             return Err(ModelError::internal(format!("{} came with {} values", tensor.name, values.len())));
         }
         Ok(match (purpose, tensor.shape.as_slice()) {
-            (Purpose::Inference, &[outputs, inputs]) => {
-                Self::Packed(Arc::new(PackedMatrix::from_weight(&values, outputs, inputs)))
+            (Purpose::Inference(numerics), &[outputs, inputs]) => {
+                Self::Packed(Arc::new(PackedMatrix::from_weight(&values, outputs, inputs, numerics)))
             }
-            (Purpose::Inference, shape) => Self::Vector(Tensor::from_vec(values, shape, &Device::Cpu)?),
+            (Purpose::Inference(_), shape) => Self::Vector(Tensor::from_vec(values, shape, &Device::Cpu)?),
             (Purpose::Training, shape) => Self::Trainable(Var::from_vec(values, shape, &Device::Cpu)?),
         })
     }

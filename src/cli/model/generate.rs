@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use retmask_model::ModelResult;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{self, Completion, Limits, Request, Sampling, Sink};
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec, TextStream};
+use retmask_model::{ModelResult, Numerics};
 use serde_json::json;
 
 use super::argument::ModelArgument;
@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Continue the prompt as it is, without the chat template
     #[arg(long)]
     raw: bool,
+    /// The class of arithmetic: f32, or bf16, where linear layers read inputs and weights in bf16
+    #[arg(long, value_name = "CLASS", default_value_t)]
+    numerics: Numerics,
 }
 
 fn temperature(text: &str) -> std::result::Result<f64, String> {
@@ -68,7 +71,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let codec = checkpoint.text_codec()?;
     let masks: Vec<_> = arguments.mask.as_deref().map(read_mask).transpose()?.into_iter().collect();
     let prompt = encode(&codec, &prompt_text(&arguments.prompt)?, arguments.raw)?;
-    let decoder = Decoder::load(checkpoint)?;
+    let decoder = Decoder::load(checkpoint, arguments.numerics)?;
     let request = Request {
         mask: arguments.mask.as_ref().map(|_| 0),
         max_new_tokens: arguments.max_new_tokens,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use retmask_model::Numerics;
 use retmask_model::decoder::Decoder;
 use retmask_model::logprobs::token_logprobs;
 
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// Heads to mask: a mask artifact, or JSON [[layer, head], ...]
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
+    /// The class of arithmetic: f32, or bf16, where linear layers read inputs and weights in bf16
+    #[arg(long, value_name = "CLASS", default_value_t)]
+    numerics: Numerics,
 }
 
 /// Executes `retmask model logprobs`.
@@ -36,7 +40,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     if let (Some(mask), Some(path)) = (&mask, &arguments.mask) {
         mask.check(layers, heads).map_err(|error| Error::input(format!("{}: {}", path.display(), error.message)))?;
     }
-    let decoder = Decoder::load(checkpoint)?;
+    let decoder = Decoder::load(checkpoint, arguments.numerics)?;
     let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
     let logprobs =
         token_logprobs(&decoder, mask.as_ref(), &sequences, &mut |_| Ok(())).map_err(|error| match error.fault {

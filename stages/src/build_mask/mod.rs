@@ -2,6 +2,7 @@
 
 mod select;
 
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +70,6 @@ impl Kind for BuildMask {
     const NAME: &'static str = "build-mask";
     const EPOCH: u32 = 1;
     const SUMMARY: &'static str = "Choose the heads to mask from their retrieval scores";
-    const NUMERICS: bool = false;
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "scores",
         media: &[Media::HeadScores, Media::PublishedScores],
@@ -78,6 +78,10 @@ impl Kind for BuildMask {
     }];
     const OUTPUTS: &'static [OutputPort] =
         &[OutputPort { name: "mask", media: Media::Mask, summary: "The heads to mask, a row each" }];
+
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        None
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         if !parameters.tau.is_finite() || parameters.tau <= 0.0 {

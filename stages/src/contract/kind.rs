@@ -1,5 +1,6 @@
 //! The trait every stage kind implements.
 
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -22,12 +23,13 @@ pub trait Kind: 'static {
     const EPOCH: u32;
     /// One line for people.
     const SUMMARY: &'static str;
-    /// Whether the result depends on model arithmetic, so that the numerics class enters the key.
-    const NUMERICS: bool;
     /// Input ports in declared order.
     const INPUTS: &'static [InputPort];
     /// Output ports in declared order.
     const OUTPUTS: &'static [OutputPort];
+
+    /// The class of arithmetic the result depends on, which then enters the key; `None` for kinds without a model.
+    fn numerics(parameters: &Self::Parameters) -> Option<Numerics>;
 
     /// Checks what types cannot: ranges and combinations. Runs when the pipeline is read.
     fn validate(parameters: &Self::Parameters) -> Result<(), ParameterError>;

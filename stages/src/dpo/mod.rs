@@ -14,7 +14,7 @@ use retmask_model::checkpoint::{self, Checkpoint};
 use retmask_model::decoder::Decoder;
 use retmask_model::spec::TensorShape;
 use retmask_model::train::{BatchSource, StepReport, train};
-use retmask_model::{ModelError, ModelResult};
+use retmask_model::{ModelError, ModelResult, Numerics};
 
 use crate::artifact::Media;
 use crate::artifact::pair_margins::{self, MarginRow};
@@ -35,7 +35,6 @@ impl Kind for Dpo {
     const NAME: &'static str = "dpo";
     const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Train the model on preference pairs by direct preference optimisation";
-    const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to train" },
         InputPort { name: "pairs", media: &[Media::Pairs], arity: Arity::One, summary: "The preference pairs" },
@@ -51,6 +50,10 @@ impl Kind for Dpo {
         OutputPort { name: "metrics", media: Media::TrainingMetrics, summary: "A row per optimiser step" },
         OutputPort { name: "margins", media: Media::PairMargins, summary: "A row per pair, before and after" },
     ];
+
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(Numerics::F32)
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()

@@ -1,5 +1,6 @@
 //! What a pipeline file can say about an evaluation.
 
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,8 @@ pub struct Parameters {
     pub shots: Option<u32>,
     /// End answers at the first newline. HELMET's released code never does, whatever its settings say.
     pub stop_at_newline: bool,
+    /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
+    pub numerics: Numerics,
 }
 
 impl Default for Parameters {
@@ -34,6 +37,7 @@ impl Default for Parameters {
             seed: 42,
             shots: None,
             stop_at_newline: false,
+            numerics: Numerics::F32,
         }
     }
 }

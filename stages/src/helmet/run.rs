@@ -6,7 +6,7 @@ use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, generate};
 use retmask_model::text::TextCodec;
-use retmask_model::{ModelError, ModelResult};
+use retmask_model::{ModelError, ModelResult, Numerics};
 
 use super::data::{DataFolder, HINT};
 use super::dataset::{self, Dataset, Request};
@@ -28,7 +28,6 @@ impl Kind for Helmet {
     const NAME: &'static str = "helmet";
     const EPOCH: u32 = 1;
     const SUMMARY: &'static str = "Let a model answer the examples of the HELMET benchmark";
-    const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to evaluate" },
         InputPort {
@@ -49,6 +48,10 @@ impl Kind for Helmet {
         media: Media::Predictions,
         summary: "A row per example: the answer as generated, before any post-processing",
     }];
+
+    fn numerics(parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(parameters.numerics)
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()
@@ -75,7 +78,7 @@ impl Kind for Helmet {
         let questions = questions(parameters, &datasets, data.as_ref(), &codec, spec.context_length, context)?;
 
         context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint)?;
+        let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
         context.progress().advance(1);
         let requests: Vec<generate::Request> = questions
             .iter()

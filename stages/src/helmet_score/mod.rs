@@ -6,6 +6,7 @@ mod tables;
 pub use aggregate::{Mean, SummaryRow, aggregate};
 
 use rayon::prelude::*;
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,6 @@ impl Kind for HelmetScore {
     const NAME: &'static str = "helmet-score";
     const EPOCH: u32 = 1;
     const SUMMARY: &'static str = "Score predictions by HELMET's metrics";
-    const NUMERICS: bool = false;
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "predictions",
         media: &[Media::Predictions],
@@ -68,6 +68,10 @@ impl Kind for HelmetScore {
             summary: "A row per dataset and metric, and one per category: mean and 95 % interval",
         },
     ];
+
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        None
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         if !(RESAMPLES as u32..=100_000).contains(&parameters.resamples) {

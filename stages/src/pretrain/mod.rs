@@ -18,7 +18,7 @@ use retmask_model::spec::{
 };
 use retmask_model::text::TextCodec;
 use retmask_model::train::{AdamWSettings, BatchSource, LearningRate, StepReport, Warmup, train};
-use retmask_model::{ModelError, ModelResult};
+use retmask_model::{ModelError, ModelResult, Numerics};
 
 pub use parameters::{Mixture, Parameters, Phase};
 
@@ -36,12 +36,15 @@ impl Kind for Pretrain {
     const NAME: &'static str = "pretrain";
     const EPOCH: u32 = 1;
     const SUMMARY: &'static str = "Train a small model on generated text until retrieval heads form";
-    const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort { name: "model", media: Media::Model, summary: "The trained model, in bf16" },
         OutputPort { name: "metrics", media: Media::TrainingMetrics, summary: "A row per optimiser step" },
     ];
+
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(Numerics::F32)
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()

@@ -3,7 +3,7 @@
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::logprobs::token_logprobs;
-use retmask_model::{ModelError, ModelResult};
+use retmask_model::{ModelError, ModelResult, Numerics};
 
 use crate::artifact::Media;
 use crate::artifact::reference_logprobs::{ReferenceRow, write};
@@ -19,13 +19,17 @@ impl Kind for ReferenceLogprobs {
     const NAME: &'static str = "reference-logprobs";
     const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Sum the log-probabilities of both responses of each pair under the reference model";
-    const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The reference model" },
         InputPort { name: "pairs", media: &[Media::Pairs], arity: Arity::One, summary: "The preference pairs" },
     ];
     const OUTPUTS: &'static [OutputPort] =
         &[OutputPort { name: "logprobs", media: Media::ReferenceLogprobs, summary: "A row per pair" }];
+
+    /// That of `dpo`, whose first step would not start at ln 2 otherwise.
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(Numerics::F32)
+    }
 
     fn validate(parameters: &TruncationParameters) -> Result<(), ParameterError> {
         parameters.check()
@@ -41,7 +45,7 @@ impl Kind for ReferenceLogprobs {
         let pairs = preference::read(&inputs.one("pairs")?.path)?;
         let tokens = preference::tokenise(&pairs, &checkpoint.text_codec()?, parameters)?;
         context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint)?;
+        let decoder = Decoder::load(&checkpoint, Numerics::F32)?;
         context.progress().advance(1);
         let sums = pair_sums(&decoder, &tokens, context)?;
         write(&outputs.path("logprobs"), &rows(&pairs, &tokens, &sums))

@@ -17,6 +17,7 @@ mod training;
 
 use std::path::Path;
 
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +73,6 @@ impl Kind for Report {
     const NAME: &'static str = "report";
     const EPOCH: u32 = 1;
     const SUMMARY: &'static str = "one self-contained HTML page and a short table of what the method did";
-    const NUMERICS: bool = false;
     const INPUTS: &'static [InputPort] = &[
         input("scores", &[Media::HeadScores], "retrieval scores of all heads"),
         input("head-summary", &[Media::HeadScoreSummary], "trials counted and the Gini coefficient of the scores"),
@@ -94,6 +94,10 @@ impl Kind for Report {
         OutputPort { name: "page", media: Media::ReportPage, summary: "the page, one HTML file" },
         OutputPort { name: "summary", media: Media::ReportSummary, summary: "the headline numbers as text" },
     ];
+
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        None
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         if parameters.title.trim().is_empty() || parameters.title.chars().count() > 200 {

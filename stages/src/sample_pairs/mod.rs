@@ -9,6 +9,7 @@ mod run;
 
 pub use parameters::{Parameters, Subset};
 
+use retmask_model::Numerics;
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 
@@ -27,7 +28,6 @@ impl Kind for SamplePairs {
     const NAME: &'static str = "sample-pairs";
     const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Sample preference pairs: answers of the model, and of the model with heads masked";
-    const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model that answers" },
         InputPort {
@@ -45,6 +45,10 @@ impl Kind for SamplePairs {
     ];
     const OUTPUTS: &'static [OutputPort] =
         &[OutputPort { name: "pairs", media: Media::Pairs, summary: "A row per preference pair" }];
+
+    fn numerics(parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(parameters.numerics)
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()
@@ -95,7 +99,7 @@ impl Kind for SamplePairs {
         }
 
         context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint)?;
+        let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
         context.progress().advance(1);
         let sides = run::run(parameters, &decoder, &codec, &mask, &prompts, context)?;
         let sampled = sides.len();

@@ -1,5 +1,6 @@
 //! Parameters of `sample-pairs`.
 
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub struct Parameters {
     pub format: Format,
     /// Records of another `language` are skipped; empty keeps all.
     pub language: String,
+    /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
+    pub numerics: Numerics,
 }
 
 impl Default for Parameters {
@@ -63,6 +66,7 @@ impl Default for Parameters {
             thinking: None,
             format: Format::Auto,
             language: "English".into(),
+            numerics: Numerics::F32,
         }
     }
 }

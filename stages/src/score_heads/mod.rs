@@ -20,6 +20,7 @@ pub use needles::Needle;
 pub use parameters::{Parameters, Prompt, ScoreForm, SentenceBreak, Stop};
 pub use trials::{Trial, build as build_trials};
 
+use retmask_model::Numerics;
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 
@@ -39,7 +40,6 @@ impl Kind for ScoreHeads {
     const NAME: &'static str = "score-heads";
     const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Score every attention head by how it copies needles out of haystacks";
-    const NUMERICS: bool = true;
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to score" },
         InputPort {
@@ -70,6 +70,10 @@ impl Kind for ScoreHeads {
         },
     ];
 
+    fn numerics(parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(parameters.numerics)
+    }
+
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()
     }
@@ -88,7 +92,7 @@ impl Kind for ScoreHeads {
         run::check_window(&trials, parameters, spec.context_length)?;
 
         context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint)?;
+        let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
         context.progress().advance(1);
         let outcomes = run::run(parameters, &decoder, &codec, mask.as_slice(), &trials, &needles, context)?;
 

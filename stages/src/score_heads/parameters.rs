@@ -1,5 +1,6 @@
 //! Parameters of `score-heads`.
 
+use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,8 @@ pub struct Parameters {
     pub max_new_tokens: u32,
     /// A trial counts when the ROUGE-1 recall (0 to 1) of the response is above this.
     pub rouge_threshold: f64,
+    /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
+    pub numerics: Numerics,
 }
 
 impl Default for Parameters {
@@ -99,6 +102,7 @@ impl Default for Parameters {
             stop: Stop::Script,
             max_new_tokens: 50,
             rouge_threshold: 0.5,
+            numerics: Numerics::F32,
         }
     }
 }

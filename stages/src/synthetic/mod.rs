@@ -9,6 +9,7 @@ pub mod text;
 use std::fs;
 use std::path::Path;
 
+use retmask_model::Numerics;
 use retmask_model::random::Stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,6 @@ impl Kind for Synthetic {
     const NAME: &'static str = "synthetic";
     const EPOCH: u32 = 1;
     const SUMMARY: &'static str = "Generate needles, haystacks and instructions of made-up words";
-    const NUMERICS: bool = false;
     const INPUTS: &'static [InputPort] = &[];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort {
@@ -70,6 +70,10 @@ impl Kind for Synthetic {
             summary: "Instructions whose right answer is a copy of something in the prompt",
         },
     ];
+
+    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
+        None
+    }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         let within = |field: &str, value: u32, low: u32, high: u32| {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::exp;
-use crate::kernels::matmul::{PANEL, TILE_ROWS, Tile};
+use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
 use crate::spec::AttentionSpan;
 
 /// (token, head) pairs handled together: four register tiles.
@@ -159,13 +159,13 @@ fn head_gradients(
                 for panel in 0..width / PANEL {
                     let b = panels.key_panel(tile_start / PANEL + panel, 0);
                     for row in (0..height).step_by(TILE_ROWS) {
-                        let tile = Tile {
+                        let tile = Tile::<Single> {
                             a: a.as_ptr().wrapping_add(row * padded),
                             a_row_stride: padded,
                             a_depth_stride: 1,
                             b: b.as_ptr(),
                             b_stride: PANEL,
-                            depth: head_dim,
+                            steps: head_dim,
                             out: out.as_mut_ptr().wrapping_add(row * KEY_TILE + panel * PANEL),
                             out_stride: KEY_TILE,
                             width: PANEL,
@@ -194,13 +194,13 @@ fn head_gradients(
             // dQ: sums over the keys of this tile.
             for row in (0..height).step_by(TILE_ROWS) {
                 for column in (0..padded).step_by(PANEL) {
-                    let tile = Tile {
+                    let tile = Tile::<Single> {
                         a: ds.as_ptr().wrapping_add(row * KEY_TILE),
                         a_row_stride: KEY_TILE,
                         a_depth_stride: 1,
                         b: keys.as_ptr().wrapping_add(tile_start * padded + column),
                         b_stride: padded,
-                        depth: width,
+                        steps: width,
                         out: grad_q.as_mut_ptr().wrapping_add(row * padded + column),
                         out_stride: padded,
                         width: PANEL,
@@ -214,13 +214,13 @@ fn head_gradients(
             for (a, b, out) in [(&p, &grad, &mut found.values), (&ds, &q, &mut found.keys)] {
                 for key in (0..width).step_by(TILE_ROWS) {
                     for column in (0..padded).step_by(PANEL) {
-                        let tile = Tile {
+                        let tile = Tile::<Single> {
                             a: a.as_ptr().wrapping_add(key),
                             a_row_stride: 1,
                             a_depth_stride: KEY_TILE,
                             b: b.as_ptr().wrapping_add(column),
                             b_stride: padded,
-                            depth: height,
+                            steps: height,
                             out: out.as_mut_ptr().wrapping_add((tile_start + key) * padded + column),
                             out_stride: padded,
                             width: PANEL,

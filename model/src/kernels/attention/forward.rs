@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::{exp, exp_and_sum, maximum};
-use crate::kernels::matmul::{PANEL, TILE_ROWS, Tile};
+use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
 use crate::spec::AttentionSpan;
 
 /// Consecutive tokens of one sequence, whose keys and values are already stored.
@@ -157,13 +157,13 @@ unsafe fn attend(
         let width = (last_position + 1 - tile_start).min(KEY_TILE).next_multiple_of(PANEL);
         for panel in 0..width / PANEL {
             let keys = run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head);
-            let tile = Tile {
+            let tile = Tile::<Single> {
                 a: scratch.queries.as_ptr(),
                 a_row_stride: head_dim,
                 a_depth_stride: 1,
                 b: keys.as_ptr(),
                 b_stride: PANEL,
-                depth: head_dim,
+                steps: head_dim,
                 out: scratch.scores.as_mut_ptr().wrapping_add(panel * PANEL),
                 out_stride: KEY_TILE,
                 width: PANEL,
@@ -207,13 +207,13 @@ unsafe fn attend(
         for panel in 0..width / PANEL {
             let values = run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head);
             for column in (0..padded).step_by(PANEL) {
-                let tile = Tile {
+                let tile = Tile::<Single> {
                     a: scratch.scores.as_ptr().wrapping_add(panel * PANEL),
                     a_row_stride: KEY_TILE,
                     a_depth_stride: 1,
                     b: values.as_ptr().wrapping_add(column),
                     b_stride: padded,
-                    depth: PANEL,
+                    steps: PANEL,
                     out: scratch.sums.as_mut_ptr().wrapping_add(column),
                     out_stride: padded,
                     width: PANEL,

@@ -17,8 +17,8 @@ use super::InstructionSet;
 use crate::Numerics;
 pub use packed::PackedMatrix;
 use packed::Panels;
-use step::{Dot, Step, Widened, pair_rounded};
 pub(super) use step::Single;
+use step::{Dot, Step, Widened, pair_rounded};
 pub(super) use tile::Tile;
 
 /// Columns of a panel: two 512-bit registers of f32.

@@ -1,0 +1,119 @@
+//! A weight packed once for many products.
+
+use rayon::prelude::*;
+
+use super::step::{pair_exactly, pair_rounded, split};
+use super::{Operand, PANEL};
+use crate::Numerics;
+
+/// A matrix B of shape [depth, columns] cut into panels of 32 columns: panel p holds, for each k, the 32 values
+/// b[k, 32p..32p+32], padded with zeros.
+///
+/// In the class `f32`, values that all fit bf16, as those of a bf16 checkpoint do, are kept in two bytes each; the
+/// products are the same. In the class `bf16` all values are rounded to it.
+pub struct PackedMatrix {
+    depth: usize,
+    columns: usize,
+    panels: Panels,
+}
+
+/// The panels one after another; pairs hold the values of two k, the lower k in the lower half.
+pub(super) enum Panels {
+    F32(Vec<f32>),
+    /// Pairs of values that bf16 holds exactly.
+    Exact(Vec<u32>),
+    /// Pairs of values rounded to bf16, for an odd depth with a 0 as the last.
+    Rounded(Vec<u32>),
+}
+
+impl PackedMatrix {
+    /// Packs the transpose of a row-major weight [columns, depth], as `y = x · weightᵀ` needs it.
+    pub fn from_weight(weight: &[f32], columns: usize, depth: usize, numerics: Numerics) -> Self {
+        let fits = |values: &[f32]| values.iter().all(|value| value.to_bits() & 0xffff == 0);
+        let panels = match numerics {
+            Numerics::Bf16 => Panels::Rounded(pack_pairs(weight, columns, depth, pair_rounded)),
+            Numerics::F32 if depth.is_multiple_of(2) && weight.par_chunks(1 << 16).all(fits) => {
+                Panels::Exact(pack_pairs(weight, columns, depth, pair_exactly))
+            }
+            Numerics::F32 => Panels::F32(pack(weight, columns, depth)),
+        };
+        Self { depth, columns, panels }
+    }
+
+    /// Number of columns of B (rows of the weight it was packed from).
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Length of the sums.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The class its products are computed in.
+    pub fn numerics(&self) -> Numerics {
+        match self.panels {
+            Panels::F32(_) | Panels::Exact(_) => Numerics::F32,
+            Panels::Rounded(_) => Numerics::Bf16,
+        }
+    }
+
+    /// Bytes the panels take.
+    pub fn bytes(&self) -> usize {
+        match &self.panels {
+            Panels::F32(data) => size_of_val(data.as_slice()),
+            Panels::Exact(data) | Panels::Rounded(data) => size_of_val(data.as_slice()),
+        }
+    }
+
+    pub(super) fn panels(&self) -> &Panels {
+        &self.panels
+    }
+
+    /// Copies column `column` of B (row `column` of the weight it was packed from).
+    pub fn copy_column(&self, column: usize, out: &mut [f32]) {
+        let (panel, lane) = (column / PANEL, column % PANEL);
+        match &self.panels {
+            Panels::F32(data) => {
+                let panel = &data[panel * self.depth * PANEL..];
+                for (k, value) in out.iter_mut().enumerate() {
+                    *value = panel[k * PANEL + lane];
+                }
+            }
+            Panels::Exact(data) | Panels::Rounded(data) => {
+                let panel = &data[panel * self.depth.div_ceil(2) * PANEL..];
+                for (pair, values) in out.chunks_mut(2).enumerate() {
+                    let (lower, upper) = split(panel[pair * PANEL + lane]);
+                    values.iter_mut().zip([lower, upper]).for_each(|(value, found)| *value = found);
+                }
+            }
+        }
+    }
+}
+
+fn pack(weight: &[f32], columns: usize, depth: usize) -> Vec<f32> {
+    let mut data = vec![0.0; columns.div_ceil(PANEL) * depth * PANEL];
+    data.par_chunks_mut((depth * PANEL).max(1)).enumerate().for_each(|(panel, out)| {
+        Operand::Transposed { data: weight, stride: depth }.pack(panel * PANEL, columns, 0..depth, out);
+    });
+    data
+}
+
+/// Only one panel for each thread is held in f32 besides.
+fn pack_pairs(weight: &[f32], columns: usize, depth: usize, pair: fn(f32, f32) -> u32) -> Vec<u32> {
+    let pairs = depth.div_ceil(2);
+    let mut data = vec![0; columns.div_ceil(PANEL) * pairs * PANEL];
+    data.par_chunks_mut((pairs * PANEL).max(1)).enumerate().for_each_init(
+        || vec![0.0; 2 * pairs * PANEL],
+        |panel, (index, out)| {
+            let operand = Operand::Transposed { data: weight, stride: depth };
+            operand.pack(index * PANEL, columns, 0..depth, &mut panel[..depth * PANEL]);
+            for (out, two) in out.chunks_exact_mut(PANEL).zip(panel.chunks_exact(2 * PANEL)) {
+                for (lane, out) in out.iter_mut().enumerate() {
+                    *out = pair(two[lane], two[PANEL + lane]);
+                }
+            }
+        },
+    );
+    data
+}

@@ -1,0 +1,175 @@
+//! One register tile: up to 12 rows of A times one 32-column panel of B, for every instruction set.
+
+use super::step::{NARROW, Single, Step};
+use super::{InstructionSet, PANEL};
+
+/// The pointers of a tile, and how to walk them.
+pub(in crate::kernels) struct Tile<S: Step = Single> {
+    pub a: *const S::Left,
+    pub a_row_stride: usize,
+    /// From one value of a row to the next.
+    pub a_depth_stride: usize,
+    /// For each step, 32 readable values at `b + step * b_stride`.
+    pub b: *const S::Right,
+    pub b_stride: usize,
+    /// Steps along the depth, each of [`Step::LEFT_VALUES`] values of A.
+    pub steps: usize,
+    pub out: *mut f32,
+    pub out_stride: usize,
+    /// Columns to write, at most 32.
+    pub width: usize,
+    /// Whether the sums start from what the output holds.
+    pub accumulate: bool,
+}
+
+impl<S: Step> Tile<S> {
+    /// Multiplies `height` rows, 1 to 12.
+    ///
+    /// # Safety
+    /// The pointers must reach what the strides, `steps`, `height` and `width` say; no other thread may touch
+    /// the output elements meanwhile; the processor must have `set`.
+    pub unsafe fn run(&self, set: InstructionSet, height: usize) {
+        macro_rules! heights {
+            ($path:ident, $($n:literal)*) => {
+                match height {
+                    // SAFETY: passed on to the caller.
+                    $($n => unsafe { $path::<$n, S>(self) },)*
+                    _ => unreachable!("a tile has 1 to 12 rows"),
+                }
+            };
+        }
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 if !S::BF16_DOT => heights!(avx512, 1 2 3 4 5 6 7 8 9 10 11 12),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 if is_x86_feature_detected!("avx512bf16") => {
+                heights!(avx512_bf16, 1 2 3 4 5 6 7 8 9 10 11 12)
+            }
+            // Every processor with AVX-512 has AVX2 too.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 | InstructionSet::Avx2 => heights!(avx2, 1 2 3 4 5 6 7 8 9 10 11 12),
+            _ => heights!(portable, 1 2 3 4 5 6 7 8 9 10 11 12),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn avx512_bf16<const ROWS: usize, S: Step>(tile: &Tile<S>) {
+    // SAFETY: passed on to the caller of `Tile::run`.
+    unsafe { avx512_body::<ROWS, S>(tile) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512<const ROWS: usize, S: Step>(tile: &Tile<S>) {
+    // SAFETY: passed on to the caller of `Tile::run`.
+    unsafe { avx512_body::<ROWS, S>(tile) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn avx512_body<const ROWS: usize, S: Step>(tile: &Tile<S>) {
+    use std::arch::x86_64::*;
+
+    let low_width = tile.width.min(16) as u32;
+    let high_width = tile.width.saturating_sub(16) as u32;
+    let low_mask = ((1u32 << low_width) - 1) as __mmask16;
+    let high_mask = ((1u32 << high_width) - 1) as __mmask16;
+    // SAFETY: the caller of `Tile::run` vouches for every pointer; masked lanes are not touched.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        if tile.accumulate {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let out = tile.out.add(row * tile.out_stride);
+                sums[0] = _mm512_maskz_loadu_ps(low_mask, out);
+                sums[1] = _mm512_maskz_loadu_ps(high_mask, out.wrapping_add(16));
+            }
+        }
+        let (mut a, mut b) = (tile.a, tile.b);
+        for _ in 0..tile.steps {
+            S::avx512(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
+            a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
+            b = b.wrapping_add(tile.b_stride);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let out = tile.out.add(row * tile.out_stride);
+            _mm512_mask_storeu_ps(out, low_mask, sums[0]);
+            _mm512_mask_storeu_ps(out.wrapping_add(16), high_mask, sums[1]);
+        }
+    }
+}
+
+/// Rows and columns are walked in blocks of 4 x 16, which is what sixteen 256-bit registers hold.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<const ROWS: usize, S: Step>(tile: &Tile<S>) {
+    let mut row = 0;
+    while row < ROWS {
+        for column in (0..tile.width).step_by(NARROW) {
+            // SAFETY: passed on to the caller of `Tile::run`.
+            unsafe {
+                match ROWS - row {
+                    1 => avx2_block::<1, S>(tile, row, column),
+                    2 => avx2_block::<2, S>(tile, row, column),
+                    3 => avx2_block::<3, S>(tile, row, column),
+                    _ => avx2_block::<4, S>(tile, row, column),
+                }
+            }
+        }
+        row += 4;
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2_block<const ROWS: usize, S: Step>(tile: &Tile<S>, first_row: usize, column: usize) {
+    use std::arch::x86_64::*;
+
+    let width = (tile.width - column).min(NARROW);
+    // SAFETY: the caller of `Tile::run` vouches for every pointer; partial widths go through a buffer.
+    unsafe {
+        let out = |row: usize| tile.out.add((first_row + row) * tile.out_stride + column);
+        let mut buffer = [0.0f32; PANEL];
+        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
+        if tile.accumulate {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                std::ptr::copy_nonoverlapping(out(row), buffer.as_mut_ptr(), width);
+                sums[0] = _mm256_loadu_ps(buffer.as_ptr());
+                sums[1] = _mm256_loadu_ps(buffer.as_ptr().add(8));
+            }
+        }
+        let mut a = tile.a.wrapping_add(first_row * tile.a_row_stride);
+        let mut b = tile.b.wrapping_add(column);
+        for _ in 0..tile.steps {
+            S::avx2(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
+            a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
+            b = b.wrapping_add(tile.b_stride);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            _mm256_storeu_ps(buffer.as_mut_ptr(), sums[0]);
+            _mm256_storeu_ps(buffer.as_mut_ptr().add(8), sums[1]);
+            std::ptr::copy_nonoverlapping(buffer.as_ptr(), out(row), width);
+        }
+    }
+}
+
+unsafe fn portable<const ROWS: usize, S: Step>(tile: &Tile<S>) {
+    for row in 0..ROWS {
+        // SAFETY: the caller of `Tile::run` vouches for every pointer.
+        unsafe {
+            let out = tile.out.add(row * tile.out_stride);
+            let mut sums = [0.0f32; PANEL];
+            if tile.accumulate {
+                std::ptr::copy_nonoverlapping(out, sums.as_mut_ptr(), tile.width);
+            }
+            let (mut a, mut b) = (tile.a.wrapping_add(row * tile.a_row_stride), tile.b);
+            for _ in 0..tile.steps {
+                S::portable(a, tile.a_depth_stride, b, &mut sums);
+                a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
+                b = b.wrapping_add(tile.b_stride);
+            }
+            std::ptr::copy_nonoverlapping(sums.as_ptr(), out, tile.width);
+        }
+    }
+}
