@@ -140,19 +140,19 @@ fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> Strin
 
 /// What reports have to say: their headline tables, and where their pages are.
 fn reports(store: &Store, outcome: &Outcome, settings: &Settings) -> Result<Vec<String>> {
-    let mut texts = Vec::new();
+    let (mut texts, mut pages) = (Vec::new(), Vec::new());
     for StageOutputs { stage, outputs, .. } in &outcome.stages {
         for output in outputs {
             match Media::from_name(&output.media) {
                 Some(Media::ReportSummary) => {
                     if let Reading::Ready(readable) = store.read(output)? {
-                        texts.push(headline(readable.path(), settings.printer)?);
+                        texts.push(format!("\n{}\n", headline(readable.path())?));
                     }
                 }
                 Some(Media::ReportPage) => {
                     let path = page_path(&outcome.folder, stage, output);
                     match store.export(output, &path, true)? {
-                        None => texts.push(format!("report: {}\n", path.display())),
+                        None => pages.push(format!("report: {}\n", path.display())),
                         Some(reason) => settings.printer.warn(&format!("the page of `{stage}` is lost: {reason}")),
                     }
                 }
@@ -160,6 +160,7 @@ fn reports(store: &Store, outcome: &Outcome, settings: &Settings) -> Result<Vec<
             }
         }
     }
+    texts.extend(pages);
     Ok(texts)
 }
 
