@@ -187,7 +187,7 @@ fn damaged_gguf_models() {
         (&|bytes| bytes[16..24].fill(0x7f), "model.gguf: "),
         (
             &|bytes| replace(bytes, b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0bloom"),
-            "the architecture `bloom` is not supported; `llama` is",
+            "the architecture `bloom` is not supported; `llama`",
         ),
         (
             &|bytes| replace(bytes, &[&length[..], &[2]].concat(), &[&length[..], &[3]].concat()),

@@ -108,17 +108,17 @@ impl Checkpoint {
             RowOrder::RotatedPairs { .. } if shape.len() == 1 => (row_length, 1),
             _ => (rows, row_length),
         };
-        let bytes = &self.files[stored.file].bytes()[stored.bytes.clone()];
-        let order = stored.row_order;
-        dequantise::rows_to_f32(stored.element_type, bytes, rows, row_length, |row| order.source_row(row)).map_err(
-            |index| {
-                self.refuse(format!(
-                    "{} holds a value that is not finite (NaN or infinity), at index {index} of shape {shape:?}: \
-                     the weights are damaged",
-                    describe(name, stored)
-                ))
-            },
-        )
+        let file = &self.files[stored.file];
+        let (bytes, order) = (&file.bytes()[stored.bytes.clone()], stored.row_order);
+        let values = dequantise::rows_to_f32(stored.element_type, bytes, rows, row_length, |row| order.source_row(row));
+        file.release(stored.bytes.clone());
+        values.map_err(|index| {
+            self.refuse(format!(
+                "{} holds a value that is not finite (NaN or infinity), at index {index} of shape {shape:?}: the \
+                 weights are damaged",
+                describe(name, stored)
+            ))
+        })
     }
 
     /// Whether there is a tensor of this name.

@@ -223,6 +223,10 @@ mod tests {
     struct Panics;
 
     impl Work for Panics {
+        fn numerics(&self) -> Option<retmask_model::Numerics> {
+            None
+        }
+
         fn run(&self, _: &Inputs, _: &Outputs, _: &Context) -> StageResult<()> {
             panic!("index {} of {}", 7, 3)
         }

@@ -1,9 +1,10 @@
 //! A model file mapped into memory, read only.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 
 use crate::{ModelError, ModelResult};
 
@@ -30,6 +31,15 @@ impl MappedFile {
         // cut the file short meanwhile, reading past its end raises SIGBUS: the run stops, nothing is published.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error("map", path, &error))?;
         Ok(Self { map })
+    }
+
+    /// Lets the system take back the memory of bytes that were read, so that a model does not lie in memory twice.
+    /// Reading them again reads the file again.
+    pub fn release(&self, bytes: Range<usize>) {
+        // SAFETY: the pages are a file's, never written to: what is dropped comes back from the file unchanged.
+        let advised = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+        // Without it the pages stay until the system needs them: slower at worst.
+        drop(advised);
     }
 
     /// All its bytes.
