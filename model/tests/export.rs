@@ -7,14 +7,13 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint, Destination, StoredType};
 use retmask_model::decoder::Decoder;
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::logprobs::token_logprobs;
 use retmask_model::spec::{ModelSpec, TensorShape};
 use retmask_model::text::TextAssets;
-use retmask_model::{Fault, ModelError};
+use retmask_model::{Fault, ModelError, Numerics};
 use support::{fixture, tiny_spec, tiny_values, write_tiny};
 use tempfile::TempDir;
 
