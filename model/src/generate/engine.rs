@@ -1,15 +1,15 @@
 //! Continuous batching: slots are refilled as sequences end; prefill chunks and decode steps share each pass.
-
-use std::sync::Arc;
+//!
+//! Requests are served in the order of their prompts, and one that begins like the one before it goes on from that one's
+//! keys and values. They have the bits that computing them again would give, so nothing but the work changes.
 
 use rayon::prelude::*;
 
-use super::sampling::{best_and_gap, choose};
-use super::{Completion, Limits, Request, Sampling, Sink, StopReason};
+use super::slot::{self, Beginning, Slot};
+use super::{Limits, Request, Sink};
 use crate::decoder::{CachedAttention, CachedRun, Decoder};
 use crate::heads::HeadMask;
-use crate::kernels::attention::{KeyValues, Probe};
-use crate::spec::LayerSpec;
+use crate::kernels::attention::Probe;
 use crate::{ModelError, ModelResult};
 
 /// Runs all requests with continuous batching.
@@ -29,22 +29,32 @@ pub fn generate(
     for (index, request) in requests.iter().enumerate() {
         check(decoder, masks.len(), index, request)?;
     }
-    let mut waiting = requests.iter().enumerate().peekable();
+    let mut waiting = in_order_of_prompts(requests).into_iter().peekable();
     let mut slots: Vec<Slot> = Vec::new();
+    let mut left: Option<Slot> = None;
     loop {
         let mut held: usize = slots.iter().map(|slot| slot.bytes).sum();
         while slots.len() < limits.slots.max(1)
-            && let Some(&(index, request)) = waiting.peek()
+            && let Some(&index) = waiting.peek()
         {
+            let request = &requests[index];
             let tokens = request.prompt.len() + request.max_new_tokens;
             let bytes = spec.key_value_bytes(tokens, limits.rows_per_pass.max(1));
             // One request always runs, however large; more only within the budget.
             if !slots.is_empty() && held + bytes > limits.key_value_bytes {
                 break;
             }
+            let before = left.as_ref().or(slots.last());
+            let beginning = match before.map_or(Beginning::Other, |before| before.shared_beginning(request)) {
+                Beginning::NotYet => break,
+                Beginning::Other => slot::empty(spec),
+                Beginning::Shared(key_values) => key_values,
+            };
+            left = None;
             waiting.next();
             held += bytes;
-            slots.push(Slot::new(decoder, index, request, bytes, request.mask.map(|mask| masks[mask].clone())));
+            let masked = request.mask.map(|mask| masks[mask].clone());
+            slots.push(Slot::new(index, request, bytes, masked, beginning));
         }
         if slots.is_empty() {
             return Ok(());
@@ -58,13 +68,24 @@ pub fn generate(
             slot.reported = slot.tokens.len();
         }
         // Completed slots leave in order, so that equal runs report in equal order.
+        let latest = slots.last().map(|slot| slot.index);
         let (done, running): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.stop.is_some());
         slots = running;
-        for slot in done {
-            let (request, completion) = slot.finish()?;
-            sink.completed(request, completion)?;
+        for mut slot in done {
+            sink.completed(slot.index, slot.finish()?)?;
+            // The next request may begin like the latest one, whose keys and values therefore stay until then.
+            if left.is_none() && Some(slot.index) == latest && waiting.peek().is_some() {
+                left = Some(slot);
+            }
         }
     }
+}
+
+/// The requests of equal masks together, those whose prompts begin alike behind each other.
+fn in_order_of_prompts(requests: &[Request]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..requests.len()).collect();
+    order.sort_by_key(|&index| (requests[index].mask, &requests[index].prompt));
+    order
 }
 
 fn check(decoder: &Decoder, masks: usize, index: usize, request: &Request) -> ModelResult<()> {
@@ -91,83 +112,6 @@ fn check(decoder: &Decoder, masks: usize, index: usize, request: &Request) -> Mo
         .with_hint("shorten the prompts or lower the number of new tokens"));
     }
     Ok(())
-}
-
-/// One request in flight.
-struct Slot<'a> {
-    index: usize,
-    request: &'a Request,
-    masked: Option<Arc<[bool]>>,
-    bytes: usize,
-    sampling: Sampling,
-    key_values: Vec<KeyValues>,
-    tokens: Vec<u32>,
-    /// How many of `tokens` the sink has been told of.
-    reported: usize,
-    probes: Vec<Vec<u32>>,
-    probe_gaps: Vec<Vec<f32>>,
-    logit_gaps: Vec<f32>,
-    stop: Option<StopReason>,
-}
-
-impl<'a> Slot<'a> {
-    fn new(decoder: &Decoder, index: usize, request: &'a Request, bytes: usize, masked: Option<Arc<[bool]>>) -> Self {
-        let spec = decoder.spec();
-        let store = |layer: &LayerSpec| KeyValues::new(spec.head_layout(), layer.span);
-        Self {
-            index,
-            request,
-            masked,
-            bytes,
-            sampling: request.sampling.clone(),
-            key_values: spec.layers.iter().map(store).collect(),
-            tokens: Vec::new(),
-            reported: 0,
-            probes: Vec::new(),
-            probe_gaps: Vec::new(),
-            logit_gaps: Vec::new(),
-            stop: (request.max_new_tokens == 0).then_some(StopReason::Length),
-        }
-    }
-
-    /// Tokens already in the cache.
-    fn position(&self) -> usize {
-        self.key_values.first().map_or(0, KeyValues::len)
-    }
-
-    /// The tokens that come next, at most `limit`: prompt not yet passed, or the last generated token.
-    fn next_tokens(&self, limit: usize) -> Vec<u32> {
-        let (position, prompt) = (self.position(), &self.request.prompt);
-        if position < prompt.len() {
-            prompt[position..prompt.len().min(position + limit)].to_vec()
-        } else {
-            self.tokens.last().copied().into_iter().collect()
-        }
-    }
-
-    /// Whether logits are wanted after `count` more tokens.
-    fn completes_prompt(&self, count: usize) -> bool {
-        self.position() + count >= self.request.prompt.len()
-    }
-
-    fn accept(&mut self, logits: &[f32]) {
-        let token = choose(&mut self.sampling, logits) as u32;
-        if self.request.logit_gaps {
-            self.logit_gaps.push(best_and_gap(logits).1);
-        }
-        self.tokens.push(token);
-        if self.request.stop_tokens.contains(&token) {
-            self.stop = Some(StopReason::StopToken);
-        } else if self.tokens.len() == self.request.max_new_tokens {
-            self.stop = Some(StopReason::Length);
-        }
-    }
-
-    fn finish(self) -> ModelResult<(usize, Completion)> {
-        let stop = self.stop.ok_or_else(|| ModelError::internal("a running slot was finished"))?;
-        let Self { index, tokens, probes, probe_gaps, logit_gaps, .. } = self;
-        Ok((index, Completion { tokens, stop, probes, probe_gaps, logit_gaps }))
-    }
 }
 
 /// One pass over the weights: every decoding slot's next token, and prompt chunks in the rows that are left.

@@ -2,6 +2,7 @@
 
 mod engine;
 mod sampling;
+mod slot;
 
 pub use engine::generate;
 

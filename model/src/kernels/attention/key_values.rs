@@ -1,6 +1,7 @@
 //! Keys and values of one sequence in one layer, laid out for the attention kernel.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{HeadLayout, KEY_TILE, first_key};
 use crate::kernels::matmul::PANEL;
@@ -9,6 +10,8 @@ use crate::spec::AttentionSpan;
 /// Keys and values, appended token by token. Tokens stand in panels of 32; a panel holds, per head, the keys
 /// transposed ([head_dim, 32]) and the values by row ([32, padded head_dim]), so both products of attention
 /// read their right-hand matrix in order. Unused places are zero.
+///
+/// Copies share panels until one of them writes into a panel, so sequences that begin alike hold their beginning once.
 ///
 /// Where the layer sees a window only, tiles of keys that no later token can see are dropped as tokens are appended.
 /// Attention walks whole tiles, so what is left gives the bits that everything would.
@@ -20,7 +23,7 @@ pub struct KeyValues {
     length: usize,
     /// Panels dropped from the front.
     dropped: usize,
-    panels: VecDeque<Panel>,
+    panels: VecDeque<Arc<Panel>>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,6 +32,15 @@ struct Panel {
     keys: Box<[f32]>,
     /// [key_value_heads, 32, padded head_dim].
     values: Box<[f32]>,
+}
+
+impl Panel {
+    /// Puts zeros into the places from `place` on.
+    fn clear_from(&mut self, layout: HeadLayout, place: usize) {
+        self.keys.chunks_exact_mut(PANEL).for_each(|places| places[place..].fill(0.0));
+        let padded = layout.padded_dim();
+        self.values.chunks_exact_mut(PANEL * padded).for_each(|rows| rows[place * padded..].fill(0.0));
+    }
 }
 
 impl KeyValues {
@@ -79,12 +91,12 @@ impl KeyValues {
         for (keys, values) in keys.chunks_exact(width).zip(values.chunks_exact(width)) {
             let (panel, place) = (self.length / PANEL - self.dropped, self.length % PANEL);
             if panel == self.panels.len() {
-                self.panels.push_back(Panel {
+                self.panels.push_back(Arc::new(Panel {
                     keys: vec![0.0; width * PANEL].into(),
                     values: vec![0.0; key_value_heads * PANEL * padded].into(),
-                });
+                }));
             }
-            let panel = &mut self.panels[panel];
+            let panel = Arc::make_mut(&mut self.panels[panel]);
             for head in 0..key_value_heads {
                 let key_panel = &mut panel.keys[head * head_dim * PANEL..][..head_dim * PANEL];
                 for (d, &key) in keys[head * head_dim..][..head_dim].iter().enumerate() {
@@ -95,6 +107,24 @@ impl KeyValues {
             }
             self.length += 1;
         }
+    }
+
+    /// The first `tokens` tokens as a store of their own; `None` where some of what the next token sees was dropped.
+    pub fn beginning(&self, tokens: usize) -> Option<Self> {
+        let needed = first_key(self.span, tokens) / KEY_TILE * (KEY_TILE / PANEL);
+        if tokens > self.length || self.dropped > needed {
+            return None;
+        }
+        let kept = tokens.div_ceil(PANEL).saturating_sub(self.dropped);
+        let mut panels: VecDeque<Arc<Panel>> = self.panels.iter().take(kept).cloned().collect();
+        let used = tokens % PANEL;
+        if used > 0
+            && tokens < self.length
+            && let Some(last) = panels.back_mut()
+        {
+            Arc::make_mut(last).clear_from(self.layout, used);
+        }
+        Some(Self { length: tokens, panels, ..*self })
     }
 
     /// Drops the tiles that end before the first key the next token sees.
