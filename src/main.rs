@@ -2,6 +2,7 @@
 
 mod cli;
 mod error;
+mod hub;
 mod output;
 mod pipeline;
 mod plan;

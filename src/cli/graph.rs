@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{PipelineArguments, Settings};
 use crate::error::{Error, Result};
 use crate::output::Printer;
-use crate::pipeline::{Binding, Location, Origin, Pipeline, Source, Stage, Vertex};
+use crate::pipeline::{Binding, HubLocation, Location, Origin, Pipeline, Source, Stage, Vertex};
 
 /// What `retmask graph` takes.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,7 @@ fn location(source: &Source) -> String {
     match &source.location {
         Location::Path(path) => path.display().to_string(),
         Location::Embedded { name, .. } => format!("{name} (built in)"),
+        Location::Hub(hub) => format!("{} at {} (Hugging Face)", hub.repository, hub.revision),
     }
 }
 
@@ -127,11 +128,23 @@ fn object(pipeline: &Pipeline) -> Value {
 }
 
 fn source_object(source: &Source) -> Value {
-    let (path, embedded) = match &source.location {
-        Location::Path(path) => (Some(path.display().to_string()), None),
-        Location::Embedded { name, .. } => (None, Some(*name)),
-    };
-    json!({ "name": source.name, "media": source.media.name(), "path": path, "embedded": embedded, "fetch": source.fetch })
+    let (mut path, mut embedded, mut hub) = (None, None, None);
+    match &source.location {
+        Location::Path(place) => path = Some(place.display().to_string()),
+        Location::Embedded { name, .. } => embedded = Some(*name),
+        Location::Hub(HubLocation { repository, revision, wanted }) => {
+            let (repo, kind) = (repository.name(), repository.kind);
+            hub = Some(json!({ "repo": repo, "type": kind, "revision": revision, "files": wanted.patterns() }));
+        }
+    }
+    json!({
+        "name": source.name,
+        "media": source.media.name(),
+        "path": path,
+        "embedded": embedded,
+        "hf": hub,
+        "fetch": source.fetch,
+    })
 }
 
 fn stage_object(pipeline: &Pipeline, stage: &Stage) -> Value {

@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod graph;
+mod lock;
 mod model;
 mod plan;
 mod run;
@@ -60,6 +61,8 @@ enum Command {
     Run(run::Arguments),
     /// Say what a run would do and why, without doing it
     Plan(plan::Arguments),
+    /// Write down what the sources from the Hugging Face hub are now, for `run --locked`
+    Lock(lock::Arguments),
     /// Show an artifact as a table
     Show(show::Arguments),
     /// Copy an artifact out of the store
@@ -119,6 +122,7 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
     match command {
         Command::Run(arguments) => run::execute(arguments, settings),
         Command::Plan(arguments) => plan::execute(arguments, settings),
+        Command::Lock(arguments) => lock::execute(arguments, settings),
         Command::Show(arguments) => show::execute(arguments, settings),
         Command::Export(arguments) => export::execute(arguments, settings),
         Command::Graph(arguments) => graph::execute(arguments, settings),

@@ -7,13 +7,17 @@ use super::{PipelineArguments, Settings};
 use crate::error::Result;
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
-use crate::plan::{Planner, SourceState, StagePlan, State, plan_json};
+use crate::plan::{HubSources, Planner, SourceState, StagePlan, State, plan_json};
+use crate::run::report::bytes;
 
 /// What `retmask plan` takes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    /// Take from the Hugging Face hub only what the pipeline's lock file says
+    #[arg(long)]
+    locked: bool,
 }
 
 /// Executes `retmask plan`. Missing sources are shown, and are no failure.
@@ -23,9 +27,14 @@ pub struct Arguments {
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let pipeline = arguments.pipeline.read()?;
     let store = Store::open(&settings.cache_folder()?)?;
-    let planner = Planner::new(&pipeline, &store)?;
-    let plan = planner.plan()?;
     let printer = &settings.printer;
+    let hub = HubSources::open(&pipeline, &store, arguments.locked)?;
+    for stale in hub.stale(&pipeline) {
+        printer.warn(&format!("{stale}; it is not used"));
+    }
+    let mut planner = Planner::new(&pipeline, &store)?;
+    planner.find_hub_sources(&hub)?;
+    let plan = planner.plan()?;
     if printer.json() {
         return printer.data(&format!("{}\n", plan_json(&planner, &plan)));
     }
@@ -34,9 +43,19 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     text += &format!(
         "{} to run, {} depend on them, {} in the store\n",
         count(|state| matches!(state, State::Run(_))),
-        count(|state| matches!(state, State::Depends(_))),
+        count(|state| matches!(state, State::Depends(_) | State::ToFetch(_))),
         count(|state| matches!(state, State::Hit(_))),
     );
+    let to_fetch = planner.to_fetch();
+    if !to_fetch.is_empty() {
+        text += &format!("{}\n", printer.paint(Style::new().bold(), "`retmask run` downloads"));
+    }
+    for index in to_fetch {
+        if let SourceState::ToFetch { message, bytes: size } = planner.source(index) {
+            let size = size.map_or("its size is not known before the hub is asked".to_owned(), bytes);
+            text += &format!("  {message}\n    {size}\n");
+        }
+    }
     let missing = planner.missing();
     if !missing.is_empty() {
         text += &format!("{}\n", printer.paint(AnsiColor::Yellow.on_default().bold(), "missing sources"));
@@ -62,6 +81,10 @@ fn table(pipeline: &Pipeline, plan: &[StagePlan]) -> Table {
             State::Depends(stages) => {
                 let names: Vec<&str> = stages.iter().map(|&stage| pipeline.stage(stage).name.as_str()).collect();
                 ("depends", Style::new(), format!("on {}", names.join(", ")))
+            }
+            State::ToFetch(sources) => {
+                let names: Vec<&str> = sources.iter().map(|&source| pipeline.source(source).name.as_str()).collect();
+                ("depends", Style::new(), format!("on the download of {}", names.join(", ")))
             }
             State::Blocked(sources) => {
                 let names: Vec<&str> = sources.iter().map(|&source| pipeline.source(source).name.as_str()).collect();

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use retmask_cache::{Output, Reading, Store};
@@ -12,9 +13,9 @@ use super::{PipelineArguments, Settings};
 use crate::error::{Error, Result};
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
-use crate::plan::Planner;
+use crate::plan::{HubSources, Planner};
 use crate::run::report::{Bars, JsonLines, Lines, bytes, duration};
-use crate::run::{self, Interrupts, Options, Outcome, Reporter, StageOutputs, StageState};
+use crate::run::{self, Events, Interrupts, Options, Outcome, Reporter, StageOutputs, StageState};
 use crate::show::headline;
 
 /// What `retmask run` takes.
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// says less [default: --threads]
     #[arg(long, value_name = "N")]
     cpus: Option<NonZeroUsize>,
+    /// Take from the Hugging Face hub only what the pipeline's lock file says
+    #[arg(long)]
+    locked: bool,
 }
 
 /// Executes `retmask run`.
@@ -37,10 +41,13 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let pipeline = arguments.pipeline.read()?;
     let store = Store::open(&settings.cache_folder()?)?;
     let _in_use = store.use_lock()?;
-    let planner = Planner::new(&pipeline, &store)?;
-    run::require_sources(&planner)?;
-    let plan = planner.plan()?;
     let printer = settings.printer;
+    let hub = HubSources::open(&pipeline, &store, arguments.locked)?;
+    for stale in hub.stale(&pipeline) {
+        printer.warn(&format!("{stale}; it is not used"));
+    }
+    let mut planner = Planner::new(&pipeline, &store)?;
+    run::require_sources(&planner)?;
     let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
     let mut json_failure = None;
     if printer.json() {
@@ -52,13 +59,16 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     } else if !printer.quiet() {
         reporters.push(Box::new(Lines::new(printer)));
     }
+    let events = Arc::new(Events::new(reporters));
+    run::fetch_sources(&mut planner, &hub, &events)?;
+    let plan = planner.plan()?;
     let options = Options {
         cpus: arguments.cpus.unwrap_or(settings.threads),
         threads: settings.threads,
         overrides: arguments.pipeline.set.clone(),
         plan,
     };
-    let outcome = run::run(&planner, options, reporters, &interrupts)?;
+    let outcome = run::run(&planner, options, events, &interrupts)?;
     if let Some(failure) = json_failure
         && let Some(error) = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     {

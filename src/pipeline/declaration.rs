@@ -241,6 +241,7 @@ fn missing(place: Place, message: &str, example: &str) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hub_source::{HUB, HUB_KEYS};
     use super::super::resources::RESOURCE_KEYS;
     use super::super::sources::{EMBEDDED, FETCH, PATH_TYPES};
     use super::*;
@@ -249,7 +250,7 @@ mod tests {
     fn every_key_is_documented() {
         let page = include_str!("../../docs/pipelines.md");
         let (page, _) = page.split_once("<!-- kinds: begin -->").unwrap();
-        let types = PATH_TYPES.iter().map(|(key, _)| key).chain([&EMBEDDED, &FETCH]);
+        let types = PATH_TYPES.iter().map(|(key, _)| key).chain([&EMBEDDED, &FETCH, &HUB]).chain(HUB_KEYS);
         for key in FILE_KEYS.iter().chain(STAGE_KEYS).chain(LATER_KEYS).chain(RESOURCE_KEYS).chain(types) {
             assert!(page.contains(&format!("`{key}`")), "`{key}` is missing");
         }

@@ -12,6 +12,7 @@ use retmask_stages::contract::{Context, InputPort, Inputs, Kind, OutputPort, Out
 use serde_json::{Map, Value};
 
 use super::Texts;
+use crate::hub::{Repository, Revision, Wanted};
 
 /// What is known about a stage kind without running it.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,16 @@ pub enum Location {
     Path(PathBuf),
     /// A model built into the program: its name, and its files as (name, bytes).
     Embedded { name: &'static str, files: &'static [(&'static str, &'static [u8])] },
+    /// Files of a Hugging Face repository.
+    Hub(HubLocation),
+}
+
+/// Files of a repository of the Hugging Face hub.
+#[derive(Debug, Clone)]
+pub struct HubLocation {
+    pub repository: Repository,
+    pub revision: Revision,
+    pub wanted: Wanted,
 }
 
 /// Something from outside the pipeline.

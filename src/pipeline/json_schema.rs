@@ -6,7 +6,9 @@ use retmask_stages::registry::{self, Visitor};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::hub_source::{HUB, HUB_KEYS};
 use super::sources::{EMBEDDED, FETCH, PATH_TYPES};
+use crate::hub::RepositoryKind;
 
 /// The schema (JSON Schema, draft 2020-12) of the file format with every registered kind.
 pub fn json_schema() -> Value {
@@ -56,20 +58,48 @@ fn or_reference(schema: Value) -> Value {
 }
 
 fn source() -> Value {
-    let types = PATH_TYPES.iter().map(|(key, media)| (*key, format!("Path; brings {}", media.name())));
-    let types = types.chain([(EMBEDDED, "Name of a model built into the program".to_owned())]);
-    let choices = types.map(|(key, description)| {
+    let fetch = json!({ "type": "string", "description": "The command that brings the data when it is missing" });
+    let choice = |key: &str, value: Value| {
         json!({
             "type": "object",
             "required": [key],
             "additionalProperties": false,
-            "properties": {
-                key: { "type": "string", "description": description },
-                FETCH: { "type": "string", "description": "The command that brings the data when it is missing" },
-            },
+            "properties": { key: value, FETCH: fetch },
         })
+    };
+    let types = PATH_TYPES.iter().map(|(key, media)| {
+        let description = format!("Path, or a Hugging Face repository; brings {}", media.name());
+        choice(key, json!({ "anyOf": [{ "type": "string" }, hub()], "description": description }))
     });
-    json!({ "oneOf": choices.collect::<Vec<_>>() })
+    let embedded = json!({ "type": "string", "description": "Name of a model built into the program" });
+    json!({ "oneOf": types.chain([choice(EMBEDDED, embedded)]).collect::<Vec<_>>() })
+}
+
+/// A Hugging Face repository.
+fn hub() -> Value {
+    let kinds: Vec<&str> = RepositoryKind::ALL.iter().map(|kind| kind.name()).collect();
+    let properties = [
+        json!({ "type": "string", "description": "OWNER/NAME" }),
+        json!({ "type": "string", "description": "A branch, a tag or a commit; `main` when left out" }),
+        or_reference(
+            json!({ "enum": kinds, "description": "The repository's type; follows from what the source brings" }),
+        ),
+        or_reference(json!({
+            "type": "array",
+            "minItems": 1,
+            "items": { "type": "string" },
+            "description": "The files that are needed; `*` and `**` stand for any characters without and with `/`",
+        })),
+    ];
+    let properties: Map<String, Value> = HUB_KEYS.iter().map(|key| (*key).to_owned()).zip(properties).collect();
+    json!({
+        "type": "object",
+        "required": [HUB],
+        "additionalProperties": false,
+        "properties": {
+            HUB: { "type": "object", "required": ["repo"], "additionalProperties": false, "properties": properties },
+        },
+    })
 }
 
 fn stage(rules: &[Value]) -> Value {

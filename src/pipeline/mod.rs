@@ -11,6 +11,7 @@ mod declaration;
 mod decode;
 mod diagnostic;
 mod graph;
+mod hub_source;
 mod json_schema;
 mod kinds;
 mod link;
@@ -29,7 +30,9 @@ use std::io::Read;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use graph::{Binding, Location, Origin, Pipeline, Resources, Source, SourceIndex, Stage, StageIndex, Vertex, Work};
+pub use graph::{
+    Binding, HubLocation, Location, Origin, Pipeline, Resources, Source, SourceIndex, Stage, StageIndex, Vertex, Work,
+};
 pub use json_schema::json_schema;
 pub use names::suggest;
 pub use place::{Place, Texts};

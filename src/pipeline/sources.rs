@@ -8,9 +8,9 @@ use retmask_stages::artifact::Media;
 use super::declaration::{map, text, used};
 use super::graph::{Location, Source};
 use super::tree::{Entry, shorten};
-use super::{Diagnostic, names};
+use super::{Diagnostic, hub_source, names};
 
-/// The type keys whose value is a path, and what each brings.
+/// The type keys whose value is a path or a Hugging Face repository, and what each brings.
 pub const PATH_TYPES: &[(&str, Media)] = &[
     ("model", Media::Model),
     ("needles", Media::Needles),
@@ -35,7 +35,8 @@ pub fn read(entry: &Entry, faults: &mut Vec<Diagnostic>) -> (Option<Media>, Opti
         fault.help = names::suggest(&other.key, "valid keys", types().chain([FETCH]));
         faults.push(fault);
     }
-    let fetch = keys.entry(FETCH).map(|entry| text(&entry.value, "`fetch`", faults));
+    let fetch_key = keys.entry(FETCH);
+    let fetch = fetch_key.map(|entry| text(&entry.value, "`fetch`", faults));
     let typed = match typed.as_slice() {
         [typed] => typed,
         [] => {
@@ -53,9 +54,17 @@ pub fn read(entry: &Entry, faults: &mut Vec<Diagnostic>) -> (Option<Media>, Opti
         }
     };
     let media = PATH_TYPES.iter().find(|(name, _)| *name == typed.key).map_or(Media::Model, |(_, media)| *media);
-    let location = text(&typed.value, &format!("`{}`", typed.key), faults).and_then(|value| {
-        if typed.key == EMBEDDED { embedded_model(typed, value, faults) } else { path(typed, value, faults) }
-    });
+    let location = if typed.key != EMBEDDED && typed.value.mapping().is_some() {
+        if let Some(fetch) = fetch_key {
+            let message = format!("{what} is a Hugging Face repository and needs no `{FETCH}`");
+            faults.push(Diagnostic::new(fetch.key_place, message).help("`retmask run` downloads it"));
+        }
+        hub_source::read(typed, media, faults).map(Location::Hub)
+    } else {
+        text(&typed.value, &format!("`{}`", typed.key), faults).and_then(|value| {
+            if typed.key == EMBEDDED { embedded_model(typed, value, faults) } else { path(typed, value, faults) }
+        })
+    };
     let (Some(location), Some(fetch)) = (location, fetch.map_or(Some(None), |fetch| fetch.map(Some))) else {
         return (Some(media), None);
     };

@@ -10,7 +10,13 @@ pub fn plan_json(planner: &Planner<'_>, plan: &[StagePlan]) -> Value {
     let sources = pipeline.sources().iter().zip(&planner.sources).map(|(source, state)| {
         let mut object = json!({ "source": source.name, "media": source.media.name() });
         let facts = match state {
-            SourceState::Known(known) => json!({ "state": "known", "digest": known.digest }),
+            SourceState::Known(known) => match &known.hub {
+                None => json!({ "state": "known", "digest": known.digest }),
+                Some(hub) => json!({ "state": "known", "digest": known.digest, "hub": hub }),
+            },
+            SourceState::ToFetch { message, bytes } => {
+                json!({ "state": "to-fetch", "message": message, "bytes": bytes })
+            }
             SourceState::Missing { message, hint } => json!({ "state": "missing", "message": message, "hint": hint }),
             SourceState::Unused => json!({ "state": "unused" }),
         };
@@ -33,6 +39,10 @@ pub fn plan_json(planner: &Planner<'_>, plan: &[StagePlan]) -> Value {
                 State::Depends(stages) => {
                     let names = stages.iter().map(|&stage| pipeline.stage(stage).name.clone());
                     json!({ "state": "depends", "on": names.collect::<Vec<_>>() })
+                }
+                State::ToFetch(sources) => {
+                    let names = sources.iter().map(|&source| pipeline.source(source).name.clone());
+                    json!({ "state": "depends", "on": [], "to-fetch": names.collect::<Vec<_>>() })
                 }
                 State::Blocked(sources) => {
                     let names = sources.iter().map(|&source| pipeline.source(source).name.clone());

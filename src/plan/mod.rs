@@ -5,6 +5,7 @@
 //! whose upstream ran again and gave the same bytes is a hit.
 
 mod encoder;
+mod hub_sources;
 mod json;
 pub mod key;
 mod parameters;
@@ -16,12 +17,13 @@ use std::sync::{Arc, OnceLock};
 
 use retmask_cache::{Key, Lookup, MissReason, Output, Record, Store};
 
+pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
 pub use json::plan_json;
 pub use reason::Reason;
-pub use sources::{Content, SourceState, digest as source_digest, read_embedded};
+pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
 use crate::error::{Error, Result};
-use crate::pipeline::{Binding, Origin, Pipeline, SourceIndex, StageIndex};
+use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, StageIndex};
 use key::{KeyInput, StageKey};
 use parameters::Encoded;
 
@@ -49,6 +51,8 @@ pub enum State {
     Run(Reason),
     /// Its key is known only when these stages have run.
     Depends(Vec<StageIndex>),
+    /// Its key is known only when these sources are downloaded: its own or those of stages before it.
+    ToFetch(Vec<SourceIndex>),
     /// These sources are missing: its own or those of stages before it.
     Blocked(Vec<SourceIndex>),
 }
@@ -73,7 +77,7 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Finds and digests the sources.
+    /// Finds and digests the sources; those of the hub remain to be looked for or fetched.
     ///
     /// # Errors
     /// `Environment` when a source or the store cannot be read. A missing source is no error here.
@@ -107,6 +111,39 @@ impl<'a> Planner<'a> {
     /// A source as it was found.
     pub fn source(&self, index: SourceIndex) -> &SourceState {
         &self.sources[index.0]
+    }
+
+    /// Looks for the hub's sources without a network.
+    ///
+    /// # Errors
+    /// As [`HubSources::find`].
+    pub fn find_hub_sources(&mut self, hub: &HubSources) -> Result<()> {
+        for (source, state) in self.pipeline.sources().iter().zip(&mut self.sources) {
+            if let (Location::Hub(location), SourceState::ToFetch { .. }) = (&source.location, &*state) {
+                *state = hub.find(self.store, source, location)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hub's sources that stages read and that are not known yet.
+    pub fn to_fetch(&self) -> Vec<SourceIndex> {
+        let to_fetch = |index: &usize| matches!(self.sources[*index], SourceState::ToFetch { .. });
+        (0..self.sources.len()).filter(to_fetch).map(SourceIndex).collect()
+    }
+
+    /// Takes a source that was fetched.
+    pub fn fetched(&mut self, index: SourceIndex, known: Known) {
+        self.sources[index.0] = SourceState::Known(known);
+    }
+
+    /// What the sources from the hub stand for, by name, as far as it is known.
+    pub fn hub_facts(&self) -> Vec<(&str, &HubFacts)> {
+        let known = self.pipeline.sources().iter().zip(&self.sources).filter_map(|(source, state)| match state {
+            SourceState::Known(known) => known.hub.as_ref().map(|facts| (source.name.as_str(), facts)),
+            _ => None,
+        });
+        known.collect()
     }
 
     /// The sources that are missing, in file order.
@@ -173,7 +210,7 @@ impl<'a> Planner<'a> {
     /// What would happen to every stage, in an order in which each comes after those it reads.
     pub fn plan(&self) -> Result<Vec<StagePlan>> {
         let mut results: Results = vec![None; self.pipeline.stages().len()];
-        let mut blocked: Vec<Vec<SourceIndex>> = vec![Vec::new(); results.len()];
+        let mut absent: Vec<Vec<SourceIndex>> = vec![Vec::new(); results.len()];
         let mut plan = Vec::with_capacity(results.len());
         for &index in self.pipeline.order() {
             let resolved = self.resolve(index, &results)?;
@@ -185,22 +222,23 @@ impl<'a> Planner<'a> {
                     }
                     Found::Miss(miss) => State::Run(self.explain(index, fields, &miss)?),
                 },
-                None => self.unresolved(index, &results, &mut blocked),
+                None => self.unresolved(index, &results, &mut absent),
             };
             plan.push(StagePlan { stage: index, resolved, state });
         }
         Ok(plan)
     }
 
-    fn unresolved(&self, index: StageIndex, results: &Results, blocked: &mut [Vec<SourceIndex>]) -> State {
+    /// `absent` are the sources that each stage seen before lacks, itself or through others.
+    fn unresolved(&self, index: StageIndex, results: &Results, absent: &mut [Vec<SourceIndex>]) -> State {
         let (mut sources, mut stages) = (Vec::new(), Vec::new());
         for binding in &self.pipeline.stage(index).inputs {
             match binding.origin {
-                Origin::Source(source) if matches!(self.sources[source.0], SourceState::Missing { .. }) => {
+                Origin::Source(source) if !matches!(self.sources[source.0], SourceState::Known(_)) => {
                     sources.push(source);
                 }
                 Origin::Stage { stage, .. } if results[stage.0].is_none() => {
-                    sources.extend(&blocked[stage.0]);
+                    sources.extend(&absent[stage.0]);
                     stages.push(stage);
                 }
                 _ => {}
@@ -213,8 +251,11 @@ impl<'a> Planner<'a> {
         if sources.is_empty() {
             return State::Depends(stages);
         }
-        blocked[index.0].clone_from(&sources);
-        State::Blocked(sources)
+        absent[index.0].clone_from(&sources);
+        let (missing, to_fetch): (Vec<_>, Vec<_>) = sources
+            .into_iter()
+            .partition(|source: &SourceIndex| matches!(self.sources[source.0], SourceState::Missing { .. }));
+        if missing.is_empty() { State::ToFetch(to_fetch) } else { State::Blocked(missing) }
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use retmask_cache::{Digest, DigestKind, Expected, Form as StoredForm, Manifest, Output, Reading, Store, TreeEntry};
 use retmask_stages::artifact::{Form, Media, table};
 
+use super::hub_sources::HubFacts;
 use crate::error::{Error, Result};
-use crate::pipeline::{Location, Source};
+use crate::pipeline::{HubLocation, Location, Source};
 
 /// The files of a model built into the program: name and bytes.
 type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
@@ -18,6 +19,8 @@ pub struct Known {
     /// What enters the keys of its readers.
     pub digest: Digest,
     pub content: Content,
+    /// What it stood for, when it is from the Hugging Face hub.
+    pub hub: Option<HubFacts>,
 }
 
 /// Where a known source's bytes are.
@@ -27,6 +30,9 @@ pub enum Content {
     InPlace(PathBuf),
     /// Built into the program; goes into the store when first read.
     Embedded { files: EmbeddedFiles, output: Output },
+    /// Files by their path in the source, each at a place of its own; laid out as a folder of links, or as one link
+    /// if the source is a single file, when first read.
+    Linked { files: Vec<(String, PathBuf)>, single: bool },
 }
 
 /// A source after looking for it.
@@ -38,17 +44,26 @@ pub enum SourceState {
         message: String,
         hint: Option<String>,
     },
+    /// `retmask run` downloads it: what is missing, and how many bytes that is, where it is known.
+    ToFetch {
+        message: String,
+        bytes: Option<u64>,
+    },
     /// No stage reads it, so nobody looked.
     Unused,
 }
 
-/// Looks for a source and digests it.
+/// Looks for a source and digests it. Those of the hub are looked for by [`super::HubSources`].
 ///
 /// # Errors
 /// `Environment` when it is there and cannot be read.
 pub fn find(store: &Store, source: &Source) -> Result<SourceState> {
     match &source.location {
         Location::Embedded { files, .. } => embedded(source, files).map(SourceState::Known),
+        Location::Hub(HubLocation { repository, revision, .. }) => {
+            let message = format!("source `{}`: {repository} at {revision} was not looked for", source.name);
+            Ok(SourceState::ToFetch { message, bytes: None })
+        }
         Location::Path(path) => {
             let missing = |message: String| {
                 let hint = source.fetch.as_ref().map(|command| format!("`{command}` brings it"));
@@ -60,7 +75,7 @@ pub fn find(store: &Store, source: &Source) -> Result<SourceState> {
             match digest(store, path, source.media.form()) {
                 Ok(digest) => {
                     let content = Content::InPlace(path.clone());
-                    Ok(SourceState::Known(Known { media: source.media, digest, content }))
+                    Ok(SourceState::Known(Known { media: source.media, digest, content, hub: None }))
                 }
                 Err(Error::Message { fault: retmask_stages::contract::Fault::Input, message, .. }) => {
                     Ok(missing(message))
@@ -118,7 +133,26 @@ fn embedded(source: &Source, files: EmbeddedFiles) -> Result<Known> {
         blob: Digest::of_bytes(&manifest.to_bytes()),
         size: manifest.size(),
     };
-    Ok(Known { media: source.media, digest: output.digest, content: Content::Embedded { files, output } })
+    Ok(Known { media: source.media, digest: output.digest, content: Content::Embedded { files, output }, hub: None })
+}
+
+/// Lays linked files out in a folder of their own, and gives the path to read them from.
+///
+/// # Errors
+/// `Environment` when the links cannot be made.
+pub fn lay_out(files: &[(String, PathBuf)], single: bool, folder: &Path) -> Result<PathBuf> {
+    let root = folder.join("source");
+    for (name, target) in files {
+        let link = root.join(name);
+        let parent = link.parent().unwrap_or(&root);
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::os::unix::fs::symlink(target, &link))
+            .map_err(|error| Error::environment(format!("cannot link {}: {error}", link.display())))?;
+    }
+    match files {
+        [(name, _)] if single => Ok(root.join(name)),
+        _ => Ok(root),
+    }
 }
 
 /// A path to read an embedded source from; it is put into the store when it is not there.

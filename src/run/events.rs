@@ -13,6 +13,34 @@ use crate::plan::Reason;
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
+    /// `files` of a source are fetched from the Hugging Face hub, `bytes` in all; `commit` is what its revision
+    /// stands for.
+    SourceStarted {
+        source: String,
+        repo: String,
+        revision: String,
+        commit: String,
+        files: usize,
+        bytes: u64,
+    },
+    /// Of the `total` bytes of what is fetched, `done` are there, `fetched` of them in these `seconds`.
+    SourceProgress {
+        source: String,
+        done: u64,
+        total: u64,
+        fetched: u64,
+        seconds: f64,
+    },
+    /// Something to know about a source on its way: a wait, another process.
+    SourceNote {
+        source: String,
+        text: String,
+    },
+    SourceFinished {
+        source: String,
+        bytes: u64,
+        seconds: f64,
+    },
     RunStarted {
         run: String,
         pipeline: String,
@@ -137,6 +165,11 @@ impl Events {
     /// Events for these reporters.
     pub fn new(reporters: Vec<Box<dyn Reporter>>) -> Self {
         Self { reporters: Mutex::new(reporters) }
+    }
+
+    /// One more reporter, before the others.
+    pub fn add(&self, reporter: Box<dyn Reporter>) {
+        self.reporters.lock().unwrap_or_else(PoisonError::into_inner).insert(0, reporter);
     }
 
     /// Reports one event.

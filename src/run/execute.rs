@@ -7,20 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use retmask_cache::{Committed, Digest, DigestKind, Output, Provenance, Readable, Reading, Record};
+use retmask_cache::{Committed, Digest, DigestKind, Output, Provenance, Readable, Reading, Record, Staging};
 use retmask_stages::artifact::{Form, Media, schema, table};
 use retmask_stages::contract::{Cancel, Context, Inputs, OutputPort, Outputs, Progress};
 
 use super::folder::versions;
 use crate::error::{Error, Result};
 use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex, Work};
-use crate::plan::{Content, Planner, Resolved, Results, SourceState, output_of, read_embedded, source_digest};
+use crate::plan::{Content, Planner, Resolved, Results, SourceState, lay_out, output_of, read_embedded, source_digest};
 
 /// A stage about to run: everything it needs, apart from the threads it runs on.
 pub struct Prepared {
     inputs: Inputs,
     /// Keeps the store's files readable while the stage runs.
     _held: Vec<Readable>,
+    /// Folders of links to files of sources, as long as the stage runs.
+    _layouts: Vec<Staging>,
     /// The user's files it reads, with the digests that stand in its key.
     in_place: Vec<(SourceIndex, PathBuf, Media, Digest)>,
 }
@@ -45,6 +47,7 @@ pub struct Made {
 /// `Environment` when the store cannot be read.
 pub fn prepare(planner: &Planner<'_>, index: StageIndex, results: &Results) -> Result<Preparation> {
     let (mut inputs, mut held, mut in_place, mut lost) = (Inputs::default(), Vec::new(), Vec::new(), Vec::new());
+    let mut layouts = Vec::new();
     for binding in &planner.pipeline().stage(index).inputs {
         let readable = match binding.origin {
             Origin::Source(source) => {
@@ -55,6 +58,14 @@ pub fn prepare(planner: &Planner<'_>, index: StageIndex, results: &Results) -> R
                     Content::InPlace(path) => {
                         in_place.push((source, path.clone(), known.media, known.digest));
                         inputs.insert(binding.port.name, &binding.label, binding.media, path);
+                        continue;
+                    }
+                    Content::Linked { files, single } => {
+                        let layout = planner.store().stage()?;
+                        let path = lay_out(files, *single, layout.path())?;
+                        layouts.push(layout);
+                        inputs.insert(binding.port.name, &binding.label, binding.media, &path);
+                        in_place.push((source, path, known.media, known.digest));
                         continue;
                     }
                     Content::Embedded { files, output } => read_embedded(planner.store(), files, output)?,
@@ -76,7 +87,7 @@ pub fn prepare(planner: &Planner<'_>, index: StageIndex, results: &Results) -> R
         held.push(readable);
     }
     if lost.is_empty() {
-        return Ok(Preparation::Ready(Prepared { inputs, _held: held, in_place }));
+        return Ok(Preparation::Ready(Prepared { inputs, _held: held, _layouts: layouts, in_place }));
     }
     Ok(Preparation::Lost(lost))
 }

@@ -1,6 +1,6 @@
 //! The readable record of a run: a folder `runs/<run>` in the store.
 //!
-//!     run.json        pipeline, overrides, versions, threads, when, how it ended
+//!     run.json        pipeline, overrides, versions, threads, sources from the hub, when, how it ended
 //!     pipeline.yaml   the pipeline file as it was
 //!     plan.json       what was to happen, and why
 //!     events.ndjson   what happened
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::events::{Reporter, Stamped};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
+use crate::plan::{HubFacts, Planner};
 
 /// How a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,25 @@ pub struct RunFacts {
     pub threads: usize,
     pub cpus: usize,
     pub process: u32,
+    /// The sources from the Hugging Face hub; records before there were any have no such list.
+    #[serde(default)]
+    pub sources: Vec<SourceFacts>,
+}
+
+/// What a source from the hub stood for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceFacts {
+    pub source: String,
+    #[serde(flatten)]
+    pub hub: HubFacts,
+}
+
+impl SourceFacts {
+    /// Of every source from the hub that a stage reads.
+    pub fn of(planner: &Planner<'_>) -> Vec<Self> {
+        let facts = planner.hub_facts().into_iter();
+        facts.map(|(source, hub)| Self { source: source.to_owned(), hub: hub.clone() }).collect()
+    }
 }
 
 /// How a stage of a run ended.

@@ -7,6 +7,7 @@ mod interrupt;
 mod progress;
 pub mod report;
 mod schedule;
+mod sources;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,15 +16,16 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-pub use events::Reporter;
+pub use events::{Events, Reporter};
 pub use folder::{StageOutputs, StageState};
 pub use interrupt::Interrupts;
+pub use sources::fetch_sources;
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Place, StageIndex};
 use crate::plan::{Planner, SourceState, StagePlan, plan_json};
-use events::{Event, Events};
-use folder::{RunFacts, RunFolder, RunState, versions};
+use events::Event;
+use folder::{RunFacts, RunFolder, RunState, SourceFacts, versions};
 use schedule::{Budget, Scheduler};
 
 /// What to run with.
@@ -69,17 +71,12 @@ pub fn require_sources(planner: &Planner<'_>) -> Result<()> {
     Err(if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) })
 }
 
-/// Runs a pipeline whose sources are all there. `reporters` are given the events; the record of the run is
-/// kept in the store whatever happens.
+/// Runs a pipeline whose sources are all there. `events` tell what happens; the record of the run is kept in the
+/// store whatever happens.
 ///
 /// # Errors
 /// `Environment` when the store cannot be used. Stages that fail are in the outcome.
-pub fn run(
-    planner: &Planner<'_>,
-    options: Options,
-    mut reporters: Vec<Box<dyn Reporter>>,
-    interrupts: &Interrupts,
-) -> Result<Outcome> {
+pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interrupts: &Interrupts) -> Result<Outcome> {
     let began = Instant::now();
     let pipeline = planner.pipeline();
     let folder = RunFolder::create(planner.store(), pipeline)?;
@@ -95,13 +92,13 @@ pub fn run(
         threads: options.threads.get(),
         cpus: options.cpus.get(),
         process: std::process::id(),
+        sources: SourceFacts::of(planner),
     };
     folder.write_json("run.json", &facts)?;
     folder.write_json("plan.json", &plan_json(planner, &options.plan))?;
     let text = pipeline.texts.content(Place { text: 0, start: 0, end: 0 });
     folder.write("pipeline.yaml", text.as_bytes())?;
-    reporters.insert(0, folder.events()?);
-    let events = Arc::new(Events::new(reporters));
+    events.add(folder.events()?);
     events.emit(&Event::RunStarted {
         run: folder.id().to_owned(),
         pipeline: pipeline.name.clone(),

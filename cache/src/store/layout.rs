@@ -19,6 +19,7 @@ const SIGNER: &str = "unsigned";
 /// roots/                                          what a collector must keep (for later)
 /// runs/<run>/                                     what the program writes about its runs
 /// memo/<host>.1                                   digests of unchanged files; disposable
+/// hub/                                            what the program knows of Hugging Face commits; disposable
 /// ```
 #[derive(Debug)]
 pub(super) struct Layout {

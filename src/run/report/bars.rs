@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::events::{Event, Reporter, Stamped};
-use super::lines::{line, pace};
+use super::lines::{line, pace, transfer};
 use crate::pipeline::Pipeline;
 
 /// How often a bar moves by itself, so that a long step still looks alive.
@@ -18,7 +18,7 @@ pub struct Bars {
     all: MultiProgress,
     running: HashMap<String, ProgressBar>,
     color: bool,
-    /// Terminal columns of the longest stage name.
+    /// Terminal columns of the longest name of a stage or source.
     widest: usize,
 }
 
@@ -26,7 +26,8 @@ impl Bars {
     /// Bars for the stages of a pipeline, with or without colours.
     pub fn new(pipeline: &Pipeline, color: bool) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        let widest = pipeline.stages().iter().map(|stage| stage.name.width()).max().unwrap_or(0);
+        let sources = pipeline.sources().iter().map(|source| source.name.width());
+        let widest = pipeline.stages().iter().map(|stage| stage.name.width()).chain(sources).max().unwrap_or(0);
         Self { all, running: HashMap::new(), color, widest }
     }
 
@@ -53,6 +54,13 @@ impl Reporter for Bars {
     fn event(&mut self, event: &Stamped<'_>) {
         let color = self.color;
         match event.event {
+            Event::SourceProgress { source, done, total, fetched, seconds } => {
+                let bar = self.bar(source);
+                bar.set_style(style(color, true));
+                bar.set_length(*total);
+                bar.set_position(*done);
+                bar.set_message(transfer(*done, *total, *fetched, *seconds));
+            }
             Event::StageStarted { stage, reason, .. } => self.bar(stage).set_message(reason.to_string()),
             Event::StagePhase { stage, phase, unit, total } => {
                 let bar = self.bar(stage);
@@ -71,7 +79,8 @@ impl Reporter for Bars {
                 if let Event::StageFinished { stage, .. }
                 | Event::StageFailed { stage, .. }
                 | Event::StageSkipped { stage, .. }
-                | Event::StageHit { stage, .. } = other
+                | Event::StageHit { stage, .. }
+                | Event::SourceFinished { source: stage, .. } = other
                     && let Some(bar) = self.running.remove(stage)
                 {
                     bar.finish_and_clear();

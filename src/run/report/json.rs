@@ -28,11 +28,13 @@ impl JsonLines {
 
 impl Reporter for JsonLines {
     fn event(&mut self, event: &Stamped<'_>) {
-        if let Event::StageProgress { stage, done, total, .. } = event.event {
-            if done < total && self.told.get(stage).is_some_and(|told| told.elapsed() < PAUSE) {
+        if let Event::StageProgress { stage: name, done, total, .. }
+        | Event::SourceProgress { source: name, done, total, .. } = event.event
+        {
+            if done < total && self.told.get(name).is_some_and(|told| told.elapsed() < PAUSE) {
                 return;
             }
-            self.told.insert(stage.clone(), Instant::now());
+            self.told.insert(name.clone(), Instant::now());
         }
         let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if failure.is_some() {

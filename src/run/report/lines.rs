@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::super::events::{Event, Reporter, Stamped};
-use super::text::{duration, rate};
+use super::text::{bytes, duration, rate};
 use crate::output::Printer;
 
 /// The shortest time between two progress lines of one stage.
@@ -24,8 +24,11 @@ impl Lines {
 
 impl Reporter for Lines {
     fn event(&mut self, event: &Stamped<'_>) {
-        if let Event::StageProgress { stage, .. } | Event::StagePhase { stage, .. } = event.event {
-            let told = self.told.entry(stage.clone()).or_insert_with(Instant::now);
+        if let Event::StageProgress { stage: name, .. }
+        | Event::StagePhase { stage: name, .. }
+        | Event::SourceProgress { source: name, .. } = event.event
+        {
+            let told = self.told.entry(name.clone()).or_insert_with(Instant::now);
             if told.elapsed() < PAUSE {
                 return;
             }
@@ -43,6 +46,15 @@ pub fn line(event: &Event) -> Option<String> {
         Event::RunStarted { .. } | Event::RunFinished { .. } | Event::StageHit { .. } | Event::StagePhase { .. } => {
             return None;
         }
+        Event::SourceStarted { source, repo, revision, commit, files, bytes: size } => {
+            let (plural, size) = (if *files == 1 { "" } else { "s" }, bytes(*size));
+            format!("{source}: fetching {files} file{plural} of {repo} at {revision} ({commit}), {size}")
+        }
+        Event::SourceProgress { source, done, total, fetched, seconds } => {
+            format!("{source}: {}", transfer(*done, *total, *fetched, *seconds))
+        }
+        Event::SourceNote { source, text } => format!("{source}: {text}"),
+        Event::SourceFinished { source, seconds, .. } => format!("{source}: fetched in {}", duration(*seconds)),
         Event::StageWaiting { stage, holder, .. } => match holder {
             Some(holder) => format!("{stage}: process {holder} is making this result; waiting for it"),
             None => format!("{stage}: another process is making this result; waiting for it"),
@@ -62,6 +74,19 @@ pub fn line(event: &Event) -> Option<String> {
         Event::StageSkipped { stage, because } if because.is_empty() => format!("{stage}: not run"),
         Event::StageSkipped { stage, because } => format!("{stage}: not run, it needs {}", because.join(", ")),
     })
+}
+
+/// How far a download is, its rate and the time left, as far as they are known.
+pub fn transfer(done: u64, total: u64, fetched: u64, seconds: f64) -> String {
+    let mut text = format!("{} of {}", bytes(done), bytes(total));
+    if fetched > 0 && seconds > 0.0 {
+        let rate = fetched as f64 / seconds;
+        text += &format!(", {}/s", bytes(rate as u64));
+        if done < total {
+            text += &format!(", {} left", duration((total - done) as f64 / rate));
+        }
+    }
+    text
 }
 
 /// Rate, tokens per second and time left, as far as they are known.
