@@ -1,5 +1,7 @@
 //! A model of random weights that reads and writes bytes: small enough to run a whole stage in a unit test.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::path::Path;
 
 use retmask_model::checkpoint::{self, StoredType};
@@ -15,10 +17,10 @@ pub const WINDOW: usize = 512;
 /// Layers and query heads per layer.
 pub const SHAPE: (usize, usize) = (2, 4);
 
-/// Writes the model into `folder`, with a tokenizer of one token per byte and a chat template.
-pub fn write(folder: &Path) {
+/// A Llama of two layers whose tokens are bytes.
+pub fn spec() -> ModelSpec {
     let layer = LayerSpec { span: AttentionSpan::Full, rotary: 0 };
-    let spec = ModelSpec {
+    ModelSpec {
         family: Family::Llama,
         vocabulary_size: 258,
         hidden_size: 16,
@@ -35,7 +37,16 @@ pub fn write(folder: &Path) {
         tied_embeddings: true,
         rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],
         layers: vec![layer; SHAPE.0],
-    };
+    }
+}
+
+/// Writes the model of [`spec`] into `folder`.
+pub fn write(folder: &Path) {
+    write_spec(folder, &spec());
+}
+
+/// Writes a model of random weights into `folder`, with a tokenizer of one token per byte and a chat template.
+pub fn write_spec(folder: &Path, spec: &ModelSpec) {
     let assets = TextAssets {
         tokenizer: tokenizer().to_string(),
         tokenizer_config: None,
@@ -51,7 +62,7 @@ pub fn write(folder: &Path) {
     };
     checkpoint::write(
         folder,
-        &spec,
+        spec,
         StoredType::F32,
         &mut |tensor| {
             let mut stream = Stream::derive(3, &[tensor.name.as_bytes()]);
