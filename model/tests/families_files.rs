@@ -179,6 +179,73 @@ fn configurations_that_contradict_themselves_or_the_tensors_are_refused() {
     }
 }
 
+/// Every place of a JSON value, as the keys and indices that lead there.
+fn places(value: &Value) -> Vec<String> {
+    let below = |key: String, value: &Value| {
+        let key = format!("/{key}");
+        places(value).into_iter().map(|rest| format!("{key}{rest}")).chain([key.clone()]).collect::<Vec<_>>()
+    };
+    match value {
+        Value::Object(fields) => fields.iter().flat_map(|(key, value)| below(key.clone(), value)).collect(),
+        Value::Array(items) => items.iter().enumerate().flat_map(|(at, value)| below(at.to_string(), value)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn whatever_stands_in_a_field_a_model_runs_or_is_refused() {
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(1),
+        json!(3),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(0.5),
+        json!(-0.25),
+        json!(1e-300),
+        json!(1e300),
+        json!(""),
+        json!("yarn"),
+        json!("full_attention"),
+        json!([]),
+        json!({}),
+        json!({"rope_type": "yarn", "factor": 1e300}),
+        json!({"full_attention": null}),
+        json!([[1], "x"]),
+    ];
+    let (mut ran, mut refused) = (0, 0);
+    for model in ["llama3", "mistral", "qwen2-window-yarn", "qwen3-yarn", "olmo3", "olmo3-by-layer-type"] {
+        let folder = changed(model, |_| ());
+        let path = folder.path().join("config.json");
+        let config: Value = serde_json::from_str(&fs::read_to_string(&path).expect("config.json")).expect("JSON");
+        for place in places(&config) {
+            for value in &values {
+                let mut changed = config.clone();
+                *changed.pointer_mut(&place).expect("a place") = value.clone();
+                fs::write(&path, changed.to_string()).expect("written");
+                match Checkpoint::open(folder.path()) {
+                    Err(error) => {
+                        assert_eq!(error.fault, retmask_model::Fault::Input, "{place} = {value}: {error}");
+                        assert!(error.message.len() > 20, "{error}");
+                        refused += 1;
+                    }
+                    Ok(checkpoint) => {
+                        let decoder = Decoder::load(&checkpoint).expect("a decoder");
+                        let ids = &[1, 2, 3, 4, 5][..checkpoint.spec().context_length.min(5)];
+                        let found = token_logprobs(&decoder, None, &[ids], &mut |_| Ok(())).expect("log-probabilities");
+                        assert!(found[0].iter().all(|value| value.is_finite()), "{model}: {place} = {value}");
+                        ran += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(ran > 300 && refused > 1_000, "{ran} ran, {refused} were refused");
+}
+
 /// A GGUF file's spec with what the format keeps in f32, or lacks, taken from the configuration.
 fn as_configured(gguf: &ModelSpec, configured: &ModelSpec) -> ModelSpec {
     let mut spec = gguf.clone();

@@ -203,35 +203,41 @@ pub(super) fn check(rotary: &RotarySpec) -> Result<(), String> {
     if !(rotary.theta.is_finite() && rotary.theta > 1.0) {
         return Err(format!("the rotary base is {}; it must be a number above 1", rotary.theta));
     }
-    let positive = |values: &[f64]| values.iter().all(|value| value.is_finite() && *value > 0.0);
+    // Far beyond any model; within, frequencies and angles stay finite in f32.
+    let positive = |values: &[f64]| values.iter().all(|value| (1e-6..=1e9).contains(value));
     match &rotary.scaling {
         RotaryScaling::None => {}
         RotaryScaling::Linear { factor } => {
             if !positive(&[*factor]) {
-                return Err(format!("the linear rotary scaling has the factor {factor}; it must be positive"));
+                return Err(format!(
+                    "the linear rotary scaling has the factor {factor}; it must be positive, from 1e-6 to 1e9"
+                ));
             }
         }
         RotaryScaling::Llama3 { factor, low_frequency_factor: low, high_frequency_factor: high, original_context } => {
             if !positive(&[*factor, *low, *high]) || high <= low || *original_context == 0 {
                 return Err(format!(
                     "the llama3 rotary scaling (factor {factor}, low {low}, high {high}, original context \
-                     {original_context}) needs positive values and high above low"
+                     {original_context}) needs positive values from 1e-6 to 1e9, and high above low"
                 ));
             }
         }
         RotaryScaling::Yarn { factor, beta_fast, beta_slow, attention_factor, original_context, .. } => {
             let in_range = positive(&[*factor, *beta_fast, *beta_slow, *attention_factor]) && *factor >= 1.0;
-            if !in_range || beta_fast < beta_slow || *original_context == 0 {
+            // 0.1 ln(factor) + 1 stays far below; a factor that overflows f32 would give numbers that are none.
+            if !in_range || *attention_factor > 100.0 || beta_fast < beta_slow || *original_context == 0 {
                 return Err(format!(
                     "the YaRN rotary scaling (factor {factor}, beta_fast {beta_fast}, beta_slow {beta_slow}, attention \
                      factor {attention_factor}, original context {original_context}) needs positive values, a factor \
-                     of at least 1 and beta_fast not below beta_slow"
+                     of at least 1, an attention factor of at most 100 and beta_fast not below beta_slow"
                 ));
             }
         }
         RotaryScaling::Divisors(divisors) => {
-            if let Some(bad) = divisors.iter().find(|divisor| !(divisor.is_finite() && **divisor > 0.0)) {
-                return Err(format!("a rotary frequency is divided by {bad}; divisors must be positive"));
+            if let Some(bad) = divisors.iter().find(|divisor| !positive(&[f64::from(**divisor)])) {
+                return Err(format!(
+                    "a rotary frequency is divided by {bad}; divisors must be positive, from 1e-6 to 1e9"
+                ));
             }
         }
     }
