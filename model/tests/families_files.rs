@@ -233,7 +233,7 @@ fn whatever_stands_in_a_field_a_model_runs_or_is_refused() {
                         refused += 1;
                     }
                     Ok(checkpoint) => {
-                        let decoder = Decoder::load(&checkpoint).expect("a decoder");
+                        let decoder = Decoder::load(&checkpoint, Numerics::F32).expect("a decoder");
                         let ids = &[1, 2, 3, 4, 5][..checkpoint.spec().context_length.min(5)];
                         let found = token_logprobs(&decoder, None, &[ids], &mut |_| Ok(())).expect("log-probabilities");
                         assert!(found[0].iter().all(|value| value.is_finite()), "{model}: {place} = {value}");
