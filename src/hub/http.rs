@@ -32,6 +32,8 @@ const LARGEST_HEADER: usize = 64 << 10;
 pub(super) enum Failure {
     /// No answer: what happened, and where.
     Unanswered { host: String, reason: String },
+    /// Somebody answers who cannot show to be the hub.
+    Untrusted { host: String, reason: String },
     /// The answer is a refusal: the status, and the hub's own code for it.
     Refused { status: StatusCode, code: String },
     /// Too many requests, and the wait is too long or was in vain.
@@ -168,13 +170,16 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 /// The reason without the address, whose query may be a signature.
 fn unanswered(origin: &Origin, error: &ureq::Error) -> Failure {
+    let untrusted = |reason: String| Failure::Untrusted { host: origin.to_string(), reason };
     let reason = match error {
+        // A handshake that fails comes as an I/O error, too.
+        ureq::Error::Io(error) if error.to_string().contains("certificate") => return untrusted(error.to_string()),
+        ureq::Error::Rustls(error) => return untrusted(error.to_string()),
+        ureq::Error::Tls(reason) => return untrusted((*reason).to_owned()),
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Timeout(_) => "no answer in time".into(),
         ureq::Error::HostNotFound => "there is no such host".into(),
         ureq::Error::ConnectionFailed => "no connection".into(),
-        ureq::Error::Rustls(error) => format!("the connection cannot be trusted: {error}"),
-        ureq::Error::Tls(reason) => format!("the connection cannot be trusted: {reason}"),
         ureq::Error::InvalidProxyUrl => "HTTPS_PROXY or HTTP_PROXY is no address of a proxy".into(),
         ureq::Error::ConnectProxyFailed(_) => "the proxy refuses the connection".into(),
         ureq::Error::Protocol(_) => "the answer is not HTTP".into(),

@@ -31,6 +31,12 @@ pub(super) fn explain(client: &Client, subject: &Subject<'_>, failure: &Failure)
         .with_hint("run again later; what has been downloaded is kept. Requests with a token have a higher limit"),
         Failure::Misled { reason } => Error::environment(format!("cannot fetch {what}: {reason}"))
             .with_hint("check HF_ENDPOINT, and what stands between here and there"),
+        Failure::Untrusted { host, reason } => {
+            Error::environment(format!("cannot fetch {what} at {revision}: {host} cannot be trusted: {reason}"))
+                .with_hint(
+                    "for a mirror or a proxy with an authority of its own, name its certificates in SSL_CERT_FILE",
+                )
+        }
         Failure::Unanswered { host, reason } => {
             Error::environment(format!("cannot fetch {what} at {revision}: {host} does not answer: {reason}"))
                 .with_hint("what has been downloaded is kept; with HF_HUB_OFFLINE=1 only that is used")

@@ -37,12 +37,18 @@ impl Wanted {
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Checks a pattern: as a path, which it may be.
+    /// Checks a pattern: as a path, which it may be, and without hidden names, which no source has.
     ///
     /// # Errors
     /// One sentence that says what is wrong.
     pub fn new(text: &str) -> Result<Self, String> {
         check_path(text)?;
+        if is_hidden(text) {
+            return Err(format!(
+                "the file name `{}` has a part that begins with a dot, which no source has",
+                shown(text)
+            ));
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -94,6 +100,11 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     reachable[text.len()]
 }
 
+/// Whether a name in a path begins with a dot: such files are no part of a user's folder either.
+fn is_hidden(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.'))
+}
+
 /// The files that are wanted, sorted by path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Selected<'a> {
@@ -112,17 +123,15 @@ pub(super) enum Selected<'a> {
 pub(super) fn select<'a>(wanted: &Wanted, files: &'a [PinnedFile]) -> Result<Selected<'a>, (String, String)> {
     let find = |path: &str| files.iter().find(|file| file.path == path);
     match wanted {
-        Wanted::All => {
-            let seen = |path: &str| !path.split('/').any(|part| part.starts_with('.'));
-            Ok(Selected::Files(files.iter().filter(|file| seen(&file.path)).collect()))
-        }
+        Wanted::All => Ok(Selected::Files(files.iter().filter(|file| !is_hidden(&file.path)).collect())),
         Wanted::Files(patterns) => {
+            let names_it = |pattern: &Pattern, file: &PinnedFile| !is_hidden(&file.path) && pattern.matches(&file.path);
             for pattern in patterns {
-                if !files.iter().any(|file| pattern.matches(&file.path)) {
+                if !files.iter().any(|file| names_it(pattern, file)) {
                     return Err((format!("has no file `{}`", shown(pattern.as_str())), names(files)));
                 }
             }
-            let wanted = |file: &&PinnedFile| patterns.iter().any(|pattern| pattern.matches(&file.path));
+            let wanted = |file: &&PinnedFile| patterns.iter().any(|pattern| names_it(pattern, file));
             Ok(Selected::Files(files.iter().filter(wanted).collect()))
         }
         Wanted::Model => {
@@ -213,6 +222,9 @@ mod tests {
         ] {
             assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected, "{pattern} {path}");
         }
+        for hidden in [".gitattributes", "a/.b", ".a/b"] {
+            assert!(Pattern::new(hidden).is_err(), "{hidden}");
+        }
         assert!(!matches("*a".repeat(200).as_bytes(), "a".repeat(199).as_bytes()), "at once");
     }
 
@@ -235,6 +247,16 @@ mod tests {
         let expected =
             ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
         assert_eq!(paths(&chosen), expected);
+    }
+
+    #[test]
+    fn hidden_files_are_never_chosen() {
+        let all = files(&[".gitattributes", ".cache/x", "a", "b/.c", "b/c"]);
+        let everything = Wanted::Files(vec![Pattern::new("**").unwrap()]);
+        for wanted in [Wanted::All, everything] {
+            let Ok(Selected::Files(chosen)) = select(&wanted, &all) else { panic!() };
+            assert_eq!(paths(&chosen), ["a", "b/c"]);
+        }
     }
 
     #[test]

@@ -54,8 +54,13 @@ pub(super) fn variable(name: &str) -> Result<Option<String>> {
     }
 }
 
+/// A folder or file; the hub's tools take `~/` for the home folder.
 fn path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    let path = std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
+    match (path.strip_prefix("~"), std::env::var_os("HOME")) {
+        (Ok(rest), Some(home)) => Some(PathBuf::from(home).join(rest)),
+        _ => Some(path),
+    }
 }
 
 /// The hub's tools take `1`, `on`, `yes` and `true`, in any case.

@@ -1,7 +1,9 @@
 //! What is in the hub's cache already.
 
+use std::path::Path;
+
 use crate::place::{fill_cache, tiny};
-use crate::server::{HubServer, REPOSITORY, git_blob};
+use crate::server::{COMMIT, HubServer, REPOSITORY, git_blob};
 use crate::support::workspace::{parse, stages_with};
 
 #[test]
@@ -57,4 +59,22 @@ fn a_damaged_file_in_the_cache_is_fetched_again() {
     assert!(refused.contains("model.safetensors of owner/tiny"), "{refused}");
     place.succeeds(&["run", "pipeline.yaml"]);
     assert_eq!(std::fs::read(&blob).expect("the weights"), good);
+}
+
+#[test]
+fn the_cache_is_where_the_environment_says() {
+    let place = tiny();
+    let (other, user) = (place.workspace.path("other"), place.workspace.path("user"));
+    let (other, user) = (other.to_str().expect("UTF-8"), user.to_str().expect("UTF-8"));
+    let snapshot = format!("models--owner--tiny/snapshots/{COMMIT}/config.json");
+    for (variables, folder) in [
+        (&[("HF_HUB_CACHE", other)][..], other.to_owned()),
+        (&[("HF_HOME", ""), ("XDG_CACHE_HOME", user)][..], format!("{user}/huggingface/hub")),
+        (&[("HF_HOME", ""), ("HOME", user)][..], format!("{user}/.cache/huggingface/hub")),
+        (&[("HF_HOME", "~/hf"), ("HOME", user)][..], format!("{user}/hf/hub")),
+    ] {
+        place.succeeds_with(&["run", "pipeline.yaml"], variables);
+        assert!(Path::new(&folder).join(&snapshot).is_file(), "{folder}");
+    }
+    assert!(!place.home().exists());
 }
