@@ -259,22 +259,35 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_documented_example_is_valid() {
+    /// The first indented block of the page below this heading.
+    fn example(heading: &str) -> String {
         let page = include_str!("../../docs/pipelines.md");
-        let example: String = page
-            .lines()
-            .skip_while(|line| !line.starts_with("    version:"))
-            .take_while(|line| line.starts_with("    "))
-            .map(|line| format!("{}\n", &line[4..]))
-            .collect();
-        let root = super::super::yaml::parse(0, 0, &example).unwrap();
+        let below = page.lines().skip_while(|line| *line != heading);
+        let block = below.skip_while(|line| !line.starts_with("    ")).take_while(|line| line.starts_with("    "));
+        block.map(|line| format!("{}\n", &line[4..])).collect()
+    }
+
+    /// How many sources and stages a text declares that has no faults.
+    fn valid(text: &str) -> (usize, usize) {
+        let root = super::super::yaml::parse(0, 0, text).unwrap();
         let mut texts = super::super::Texts::default();
-        texts.add("example", example.as_str());
+        texts.add("example", text);
         let mut faults = Vec::new();
         let root = super::super::substitute::expand(&root, &texts, &mut faults).unwrap();
         let declared = read(&root, &mut faults).unwrap();
-        assert_eq!((declared.sources.len(), declared.stages.len()), (2, 3));
+        let counts = (declared.sources.len(), declared.stages.len());
         assert!(super::super::link::link(declared, &mut faults).is_some(), "{faults:?}");
+        counts
+    }
+
+    #[test]
+    fn the_documented_examples_are_valid() {
+        assert_eq!(valid(&example("# Pipelines")), (2, 3));
+        let head = "version: 1\nname: example\nstages: {data: {kind: synthetic}}\n";
+        assert_eq!(
+            valid(&format!("{head}{}", example("### Hugging Face repositories"))),
+            (4, 1),
+            "Hugging Face repositories"
+        );
     }
 }
