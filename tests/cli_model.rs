@@ -90,7 +90,7 @@ fn info_is_a_table_for_people() {
     norms              before attention and MLP, epsilon 1e-5
     file               GGUF v3, 1 file, 18.3 KiB
     types in file      F32 (4 tensors, 5.0 KiB), F16 (1 tensor, 4.0 KiB), BF16 (1 tensor, 4.0 KiB), Q4_0 (1 tensor, 288 bytes), Q4_1 (1 tensor, 320 bytes), Q8_0 (1 tensor, 1.1 KiB), Q4_K (1 tensor, 1.1 KiB), Q6_K (1 tensor, 840 bytes)
-    weights in memory  41.0 KiB (f32)
+    weights in memory  37.0 KiB (class f32)
     keys and values    32 bytes per token (f32)
     tokenizer          yes
     chat template      yes
@@ -109,7 +109,7 @@ fn info_says_what_fits_into_memory() {
     let model = fixture();
     let ask = |more: &[&str]| said(&[more, &["model", "info", "--model", text(&model), "--memory", "4MiB"]].concat());
     let table = ask(&[]);
-    // 4 MiB less 41 KiB of weights holds three times 1.125 MiB: a head of 4 values whose vectors are padded to 32.
+    // 4 MiB less 37 KiB of weights holds three times 1.125 MiB: a head of 4 values whose vectors are padded to 32.
     let expected = "tokens  keys and values  with weights  at once in 4.0 MiB\n    8K          1.1 MiB       1.2 MiB                   3";
     assert!(table.contains(expected), "{table}");
     let json: Value = serde_json::from_str(&ask(&["--json"])).expect("JSON");
@@ -133,7 +133,11 @@ fn info_is_json_for_machines() {
     assert_eq!(json["attention_heads"], 2);
     // Embedding 8 x 256, q and o 8 x 256 each, k and v 4 x 256 each, MLP 3 x 2 x 256, three norms of 256.
     assert_eq!(json["parameters"], 10_496);
-    assert_eq!(json["weight_bytes_in_memory"], 4 * 10_496);
+    // The embedding is stored in bf16 and stays so; the other weights take four bytes.
+    assert_eq!(json["weight_bytes_in_memory"], 4 * 10_496 - 2 * 8 * 256);
+    let short = said(&["--json", "model", "info", "--model", text(&fixture()), "--numerics", "bf16"]);
+    let short: Value = serde_json::from_str(&short).expect("JSON");
+    assert_eq!(short["weight_bytes_in_memory"], 2 * 10_496 + 2 * 3 * 256, "all but the norms in two bytes");
     // Keys and values of one head of 4, in f32.
     assert_eq!(json["key_value_bytes_per_token"], 2 * 4 * 4);
     assert_eq!(json["element_types"]["Q6_K"]["tensors"], 1);

@@ -78,8 +78,7 @@ impl TextCodec {
     }
 
     /// Token ids of `text`; `add_special` adds what the tokenizer's post-processor adds (BOS). Special-token
-    /// spellings inside `text` become special tokens: callers pass rendered templates or their own text.
-    /// That is what transformers does with a rendered template, spellings inside a user's turn included.
+    /// spellings inside `text` become special tokens: conversations go through [`encode_chat`](Self::encode_chat).
     pub fn encode(&self, text: &str, add_special: bool) -> ModelResult<Vec<u32>> {
         let encoding = self.tokenizer.encode_fast(text, add_special).map_err(encoding_failed)?;
         Ok(encoding.get_ids().to_vec())

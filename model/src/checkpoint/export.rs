@@ -5,10 +5,10 @@ use std::path::Path;
 use super::stored_type::StoredType;
 use super::weight_writer::TensorValues;
 use super::write::{Written, write_sharded};
-use super::{Checkpoint, gguf};
-use crate::ModelResult;
+use super::{Checkpoint, ElementType, StoredTensor, gguf};
 use crate::heads::HeadMask;
 use crate::spec::{ModelSpec, TensorShape};
+use crate::{ModelResult, Numerics};
 
 /// Where a model is written, and in which format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,17 @@ impl Checkpoint {
             Some(first) if types.all(|other| other == Some(first)) => first,
             _ => StoredType::F32,
         }
+    }
+
+    /// Most bytes of the weights loaded for inference: matrices in two bytes a value in the class `bf16` or where they
+    /// are stored as bf16, else in four, as vectors are.
+    pub fn weight_bytes_in_memory(&self, numerics: Numerics) -> u64 {
+        let bytes = |tensor: &StoredTensor| {
+            let is_short = numerics == Numerics::Bf16 || tensor.element_type == ElementType::BF16;
+            let value = if tensor.shape.len() > 1 && is_short { 2 } else { size_of::<f32>() as u64 };
+            tensor.shape.iter().product::<usize>() as u64 * value
+        };
+        self.tensors.values().map(bytes).sum()
     }
 
     /// Writes the model to `destination`, its text files with it where it has a tokenizer. The columns of `o_proj`

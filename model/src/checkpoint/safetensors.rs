@@ -60,7 +60,12 @@ pub(crate) fn open_folder(folder: &Path) -> ModelResult<Vec<(MappedFile, Vec<Hea
         if !is_plain_name(shard) {
             return Err(bad(format!("the shard name {shard:?} is not a file name inside the folder")));
         }
-        let (file, entries) = open_file(&folder.join(shard))?;
+        let path = folder.join(shard);
+        if !path.exists() {
+            return Err(bad(format!("it names {shard}, which is not there"))
+                .with_hint("the download is incomplete: fetch the missing file"));
+        }
+        let (file, entries) = open_file(&path)?;
         if let Some(entry) =
             entries.iter().find(|entry| index.weight_map.get(&entry.name).is_none_or(|home| home != shard))
         {

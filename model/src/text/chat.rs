@@ -1,6 +1,8 @@
 //! Conversations through a model's chat template, with the control tokens of the messages told apart from those
 //! of the template.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use hf_chat_template::{ChatTemplate, FixedClock, Message, RenderInput};
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -176,11 +178,13 @@ impl Template {
         if let Some(thinking) = thinking {
             input.extra.insert("enable_thinking".into(), thinking.into());
         }
-        let marked = self
-            .template
-            .render(&input)
-            .map_err(|error| ModelError::input(format!("the chat template refuses the conversation: {error}")))?;
-        Ok(RenderedChat { marked })
+        // The engine panics on some templates (a reversed slice of an empty text in minijinja 2.24), and templates come
+        // with models: what they do must end no run. Rendering changes nothing that could be left half-done.
+        match catch_unwind(AssertUnwindSafe(|| self.template.render(&input))) {
+            Ok(Ok(marked)) => Ok(RenderedChat { marked }),
+            Ok(Err(error)) => Err(ModelError::input(format!("the chat template refuses the conversation: {error}"))),
+            Err(_) => Err(ModelError::input("the chat template cannot be rendered: the template engine fails on it")),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anstyle::Style;
+use retmask_model::Numerics;
 use retmask_model::checkpoint::StorageSummary;
 use retmask_model::spec::{AttentionSpan, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec};
 use serde_json::{Value, json};
@@ -17,6 +18,9 @@ use crate::error::Result;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArgument,
+    /// The class of arithmetic that the model would run in
+    #[arg(long, value_name = "CLASS", default_value_t)]
+    numerics: Numerics,
     /// Memory to say what fits into, e.g. 24GB
     #[arg(long, value_name = "SIZE", value_parser = super::size::parse)]
     memory: Option<u64>,
@@ -30,14 +34,19 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let model = arguments.model.open(settings)?;
     let checkpoint = &model.checkpoint;
     let (spec, storage) = (checkpoint.spec(), checkpoint.storage()?);
-    let fits = fits::fits(spec, bytes_in_memory(spec), arguments.memory);
+    let weights = checkpoint.weight_bytes_in_memory(arguments.numerics);
+    let fits = fits::fits(spec, weights, arguments.memory);
     let text = if settings.printer.json() {
         let mut object = object(spec, &storage);
+        object["weight_bytes_in_memory"] = json!(weights);
+        object["numerics"] = json!(arguments.numerics.to_string());
         object["memory_bytes"] = json!(arguments.memory);
         object["fits"] = fits::objects(&fits).into();
         format!("{object:#}\n")
     } else {
-        let rows = rows(spec, &storage);
+        let mut rows = rows(spec, &storage);
+        let memory = format!("{} (class {})", size(weights), arguments.numerics);
+        rows.insert(rows.len() - 3, ("weights in memory", memory));
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut text = String::new();
         for (name, value) in rows {
@@ -49,11 +58,6 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         text
     };
     settings.printer.data(&text)
-}
-
-/// Bytes of all weights in f32, the form they are computed in.
-fn bytes_in_memory(spec: &ModelSpec) -> u64 {
-    spec.parameters() * size_of::<f32>() as u64
 }
 
 fn rows(spec: &ModelSpec, storage: &StorageSummary) -> Vec<(&'static str, String)> {
@@ -80,7 +84,6 @@ fn rows(spec: &ModelSpec, storage: &StorageSummary) -> Vec<(&'static str, String
         ("norms", norms(spec)),
         ("file", format!("{}, {}, {}", storage.format, counted(storage.files, "file"), size(storage.file_bytes))),
         ("types in file", types.join(", ")),
-        ("weights in memory", format!("{} (f32)", size(bytes_in_memory(spec)))),
         ("keys and values", format!("{} per token (f32)", size(spec.key_value_bytes_per_token() as u64))),
         ("tokenizer", present(storage.has_tokenizer)),
         ("chat template", present(storage.has_chat_template)),
@@ -158,7 +161,6 @@ fn object(spec: &ModelSpec, storage: &StorageSummary) -> Value {
         "files": storage.files,
         "file_bytes": storage.file_bytes,
         "element_types": types,
-        "weight_bytes_in_memory": bytes_in_memory(spec),
         "key_value_bytes_per_token": spec.key_value_bytes_per_token(),
         "tokenizer": storage.has_tokenizer,
         "chat_template": storage.has_chat_template,
