@@ -108,6 +108,12 @@ impl Cache {
         found
     }
 
+    /// Where a snapshot has a file of this name, whatever its content.
+    pub fn snapshot_file(&self, repository: &Repository, commit: &Commit, file: &PinnedFile) -> Option<PathBuf> {
+        let place = self.snapshot(repository, commit).join(&file.path);
+        std::fs::metadata(&place).is_ok_and(|facts| facts.is_file()).then_some(place)
+    }
+
     /// Bytes of a file that an interrupted download left, at most its size.
     pub fn begun(&self, repository: &Repository, file: &PinnedFile) -> u64 {
         fs::metadata(self.incomplete(repository, &file.digest)).map_or(0, |facts| facts.len().min(file.size))

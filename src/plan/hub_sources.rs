@@ -33,6 +33,8 @@ pub struct HubSources {
     hub: Option<Hub>,
     lock: Option<LockFile>,
     lock_path: PathBuf,
+    /// Whether nothing but what the lock file says may be used.
+    only_locked: bool,
 }
 
 /// The files of a source, as far as they are in the cache.
@@ -52,6 +54,7 @@ impl HubSources {
             return Ok(sources);
         }
         sources.lock = LockFile::read(&pipeline.path)?;
+        sources.only_locked = locked;
         if locked {
             sources.require_lock(pipeline)?;
         }
@@ -67,7 +70,7 @@ impl HubSources {
             None => None,
             Some(_) => Some(Hub::new(&Settings::from_environment()?, store.root().join("hub/commits"))),
         };
-        Ok(Self { hub, lock: None, lock_path: LockFile::path(&pipeline.path) })
+        Ok(Self { hub, lock: None, lock_path: LockFile::path(&pipeline.path), only_locked: false })
     }
 
     fn require_lock(&self, pipeline: &Pipeline) -> Result<()> {
@@ -126,6 +129,9 @@ impl HubSources {
             Some(pinned) => match self.presence(store, source, location, pinned, locked.is_some())? {
                 Presence::Here(known) => return Ok(SourceState::Known(known)),
                 Presence::Lacking(files) => {
+                    if self.only_locked {
+                        self.refuse_other_contents(source, location, pinned, &files)?;
+                    }
                     let bytes = hub.to_fetch(repository, &files);
                     let message = format!(
                         "source `{}`: {} of {} files of {repository} at {revision} ({}) are not in {cache}",
@@ -143,6 +149,34 @@ impl HubSources {
             return Ok(SourceState::Missing { message, hint });
         }
         Ok(SourceState::ToFetch { message, bytes })
+    }
+
+    /// Refuses a snapshot that has a file with another content than the lock file says: only a run can find out
+    /// whether the file is damaged or the lock file wrong.
+    fn refuse_other_contents(
+        &self,
+        source: &Source,
+        location: &HubLocation,
+        pinned: &Pinned,
+        files: &[PinnedFile],
+    ) -> Result<()> {
+        for file in files {
+            let place = self.hub()?.cache().snapshot_file(&location.repository, &pinned.commit, file);
+            let Some(place) = place else { continue };
+            let found = hash_file(&place, &file.digest)
+                .map_err(|error| Error::environment(format!("cannot read {}: {error}", place.display())))?;
+            if found != file.digest {
+                return Err(Error::input(format!(
+                    "source `{}`: {} has another content than {} says: {found}, expected {}",
+                    source.name,
+                    place.display(),
+                    self.lock_path.display(),
+                    file.digest
+                ))
+                .with_hint("`retmask run --locked` fetches it again; `retmask lock` writes the lock file anew"));
+            }
+        }
+        Ok(())
     }
 
     /// Asks what a source stands for, as `retmask lock` does: never the lock file.

@@ -68,6 +68,8 @@ fn locked_refuses_anything_else() {
     place.workspace.write("pipeline.yaml", PIPELINE);
     let config = git_blob(&HubServer::tiny_files()[1].1);
     place.edit_lock(&config, &"ab".repeat(20));
+    let complaint = place.fails(2, &["plan", "pipeline.yaml", "--locked"], &[]);
+    assert!(complaint.contains("config.json has another content than pipeline.yaml.lock says: git:"), "{complaint}");
     let complaint = place.fails(3, &["run", "pipeline.yaml", "--locked"], &[]);
     assert!(complaint.contains("config.json of owner/tiny"), "{complaint}");
     assert!(complaint.contains(&format!("git:{config}, expected git:{}", "ab".repeat(20))), "{complaint}");

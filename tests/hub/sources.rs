@@ -224,3 +224,17 @@ fn a_pipeline_without_the_hub_does_not_look_at_its_settings() {
     assert!(noted.contains("there is nothing to lock"), "{noted}");
     assert!(!place.workspace.path("pipeline.yaml.lock").exists());
 }
+
+#[test]
+fn programs_are_told_what_comes() {
+    let place = tiny();
+    let events = parse(&place.succeeds(&["run", "pipeline.yaml", "--json"]).out);
+    let place_of = |name: &str| events.iter().position(|event| event["event"] == name).expect("the event");
+    let order = ["source-started", "source-progress", "source-finished", "run-started"].map(place_of);
+    assert!(order.is_sorted(), "{order:?}");
+    let started = &events[order[0]];
+    assert_eq!((&started["commit"], &started["files"]), (&json!(COMMIT), &json!(6)));
+    let last = events.iter().rfind(|event| event["event"] == "source-progress").expect("progress");
+    assert_eq!(last["done"], started["bytes"], "all of it came");
+    assert_eq!(last["fetched"], started["bytes"]);
+}
