@@ -1,5 +1,7 @@
 //! `retmask model export` on the real binary.
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -181,4 +183,49 @@ fn the_built_in_model_is_named_like_a_file() {
         said(&[&["model", "generate", "--model", model], &prompt[..]].concat()).0
     };
     assert_eq!(ask(&to), ask("embedded:tiny"));
+}
+
+/// A run down to a trained checkpoint, on a handful of items.
+const TRAINING: &str = "\
+version: 1
+name: training
+sources:
+  model: {embedded: tiny}
+stages:
+  data: {kind: synthetic, with: {needles: 2, haystack-tokens: 300, instructions: 4}}
+  scores:
+    kind: score-heads
+    in: {model: model, needles: data}
+    with: {context-lengths: [240], depths: {min: 0, max: 100, count: 2}, buffer: 0, stop: end-token}
+  mask: {kind: build-mask, in: {scores: scores}, with: {select: top-k, count: 3}}
+  pairs:
+    kind: sample-pairs
+    in: {model: model, mask: mask, instructions: data.instructions}
+    with: {max-new-tokens: 16}
+  reference: {kind: reference-logprobs, in: {model: model, pairs: pairs}}
+  dpo:
+    kind: dpo
+    in: {model: model, pairs: pairs, reference: reference}
+    with: {batch-pairs: 2, epochs: 1, learning-rate: 1.0e-3, learning-rate-floor: 1.0e-4}
+";
+
+#[test]
+fn a_trained_checkpoint_is_exported_out_of_the_store_with_the_mask_of_its_run() {
+    let run = support::workspace::Workspace::new(TRAINING);
+    run.succeeds(&["run", "pipeline.yaml"]);
+    run.succeeds(&["export", "mask", "mask.parquet"]);
+    run.write("ids.json", "[[1, 40, 41, 42, 43, 2, 50], [3, 4, 5]]");
+    let logprobs = |model: &str, more: &[&str]| {
+        run.succeeds(&[&["model", "logprobs", "--model", model, "--ids", "ids.json"], more].concat()).out
+    };
+    let masked = logprobs("stored:dpo", &["--mask", "mask.parquet"]);
+    assert_ne!(masked, logprobs("stored:dpo", &[]));
+    assert_ne!(logprobs("stored:dpo", &[]), logprobs("embedded:tiny", &[]), "it was trained");
+    for to in ["copy", "copy.gguf"] {
+        run.succeeds(&["model", "export", "--model", "stored:dpo", "--mask", "mask.parquet", "--to", to]);
+        assert_eq!(logprobs(to, &[]), masked, "{to}");
+    }
+    let complaint = run.run(&["model", "info", "--model", "stored:dpp"]);
+    assert_eq!(complaint.code, Some(2));
+    assert!(complaint.err.contains("did you mean `dpo`?"), "{}", complaint.err);
 }

@@ -12,8 +12,9 @@ use retmask_model::decoder::Decoder;
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::logprobs::token_logprobs;
 use retmask_model::spec::{ModelSpec, TensorShape};
-use retmask_model::text::TextAssets;
+use retmask_model::text::{TextAssets, TextCodec};
 use retmask_model::{Fault, ModelError, Numerics};
+use serde_json::json;
 use support::{fixture, tiny_spec, tiny_values, write_tiny};
 use tempfile::TempDir;
 
@@ -243,6 +244,59 @@ fn the_tokenizer_survives_a_gguf_file() {
     }
     assert_eq!(after.end_tokens(), before.end_tokens());
     assert_eq!(gguf.text_assets().expect("texts").chat_template, texts.chat_template);
+}
+
+#[test]
+fn begin_tokens_splitting_rules_and_unused_rows_survive_a_gguf_file() {
+    let (_folder, texts) = tiny_texts();
+    let words = r"[^\r\n\p{L}\p{N}]?\p{L}+";
+    let rest = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    let split = |digits: &str| {
+        let pattern = format!("(?i:'s|'t|'re|'ve|'m|'ll|'d)|{words}|{digits}|{rest}");
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})
+    };
+    let begin = json!({"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
+        {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}}}]});
+    // As the files of Llama-3 and of Qwen2 have them; and one more token that is not special.
+    let cases = [
+        (json!(null), split(r"\p{N}{1,3}"), true, begin, vec![1]),
+        (json!({"type": "NFC"}), split(r"\p{N}"), false, json!(null), vec![]),
+    ];
+    for (normalizer, pre_tokenizer, ignore_merges, post_processor, before) in cases {
+        let mut tokenizer: serde_json::Value = serde_json::from_str(&texts.tokenizer).expect("JSON");
+        tokenizer["normalizer"] = normalizer;
+        tokenizer["pre_tokenizer"] = pre_tokenizer;
+        tokenizer["post_processor"] = post_processor;
+        tokenizer["model"]["ignore_merges"] = ignore_merges.into();
+        let think = json!({"id": 721, "content": "<think>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": false});
+        tokenizer["added_tokens"].as_array_mut().expect("a list").push(think);
+        let texts = TextAssets { tokenizer: tokenizer.to_string(), end_tokens: vec![0, 2], ..texts.clone() };
+        let spec = ModelSpec { vocabulary_size: 730, ..tiny_spec() };
+        let target = folder();
+        let file = target.path().join("model.gguf");
+        let mut values = |tensor: &TensorShape| Ok(tiny_values(tensor));
+        checkpoint::write_gguf(&file, &spec, StoredType::F32, &mut values, Some(&texts)).expect("written");
+        let gguf = open(&file);
+        let (expected, found) = (TextCodec::new(&texts).expect("a codec"), gguf.text_codec().expect("a codec"));
+        for text in ["It's 1234 e\u{301}\u{e9} <think>\n\n x", "Question: word", "<|im_end|>a"] {
+            for special in [true, false] {
+                assert_eq!(found.encode(text, special).expect("ids"), expected.encode(text, special).expect("ids"));
+            }
+        }
+        let ids = found.encode("<think>", true).expect("ids");
+        assert_eq!(ids, [before, vec![721]].concat());
+        assert_eq!(found.decode(&ids, true).expect("text"), "<think>", "it is no special token");
+        // The tokenizer's own end token comes first.
+        assert_eq!((found.end_tokens(), found.end_of_sequence()), (&[2, 0][..], Some(2)));
+        assert_eq!(found.decode(&[725], false).expect("text"), "", "a row without a token stands for no text");
+    }
 }
 
 /// The message with which a GGUF export of the tiny model with these texts is refused.
