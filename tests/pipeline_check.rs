@@ -82,7 +82,6 @@ refusals! {
     wrong_version: GOOD.replace("version: 1", "version: 2");
     unknown_key_of_the_file: GOOD.replace("params:", "parms:");
     unknown_key_of_a_stage: GOOD.replace("    with:", "    wiht:");
-    reserved_keys: format!("extends: other.yaml\n{}", GOOD.replace("    in:", "    matrix: {tau: [1]}\n    in:"));
     bad_names: GOOD.replace("name: masks", "name: My Masks").replace("  mask:", "  Mask_1:").replace("tau: 0.2", "Tau: 0.2").replace("params.tau", "params.Tau");
     stages_is_a_list: "version: 1\nname: test\nstages: [mask]\n".to_owned();
     no_stages: "version: 1\nname: test\nstages:\n".to_owned();

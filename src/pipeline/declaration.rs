@@ -3,17 +3,19 @@
 use retmask_stages::artifact::Media;
 
 use super::graph::{KindFacts, Resources, Source};
+use super::matrix::Instance;
+use super::substitute::Expanded;
 use super::tree::{Entry, Mapping, Meaning, Node};
 use super::{Diagnostic, Place, kinds, names, resources, sources};
 
 /// The version of the file format this program reads.
 const VERSION: u64 = 1;
 /// Keys of a file.
-pub const FILE_KEYS: &[&str] = &["version", "name", "description", "params", "sources", "stages"];
+pub const FILE_KEYS: &[&str] = &["version", "name", "description", "params", "sources", "matrix", "stages"];
 /// Keys of a stage.
-pub const STAGE_KEYS: &[&str] = &["kind", "in", "with", "resources"];
+pub const STAGE_KEYS: &[&str] = &["matrix", "kind", "in", "with", "resources"];
 /// Keys that have a meaning reserved for later versions.
-const LATER_KEYS: &[&str] = &["extends", "matrix"];
+const LATER_KEYS: &[&str] = &["extends"];
 
 /// A file whose shape is right as far as this reader could see; names are not linked yet.
 pub struct Declared<'a> {
@@ -34,7 +36,10 @@ pub struct DeclaredSource<'a> {
 
 /// A stage with its parts as written.
 pub struct DeclaredStage<'a> {
+    /// Its own name, or that of the instance.
     pub name: &'a str,
+    /// Which stage of the file, at which point of its matrix.
+    pub instance: &'a Instance,
     pub place: Place,
     /// Absent when the kind is missing or unknown.
     pub kind: Option<KindFacts>,
@@ -44,7 +49,8 @@ pub struct DeclaredStage<'a> {
 }
 
 /// Reads the shape; `None` when there is no telling what the file means.
-pub fn read<'a>(root: &'a Node, faults: &mut Vec<Diagnostic>) -> Option<Declared<'a>> {
+pub fn read<'a>(expanded: &'a Expanded, faults: &mut Vec<Diagnostic>) -> Option<Declared<'a>> {
+    let root = &expanded.root;
     if root.is_null() {
         faults.push(
             Diagnostic::new(root.place, "the file is empty").help("a pipeline has `version`, `name` and `stages`"),
@@ -78,7 +84,14 @@ pub fn read<'a>(root: &'a Node, faults: &mut Vec<Diagnostic>) -> Option<Declared
             DeclaredSource { name: &entry.key, place: entry.key_place, source, media }
         })
         .collect();
-    let stages: Vec<_> = named(file, "stages", "stage", faults).map(|entry| stage(entry, faults)).collect();
+    let stages: Vec<_> = section(file, "stages", faults)
+        .iter()
+        .zip(&expanded.instances)
+        .map(|(entry, instance)| {
+            check_name("stage", &instance.stage, entry.key_place, &entry.value, faults);
+            stage(entry, instance, faults)
+        })
+        .collect();
     match file.entry("stages") {
         None => faults.push(missing(root.place, "the file has no `stages`", "stages: {mask: {kind: build-mask, ...}}")),
         Some(entry)
@@ -105,9 +118,10 @@ fn check_version(file: &Mapping, root: &Node, faults: &mut Vec<Diagnostic>) {
     }
 }
 
-fn stage<'a>(entry: &'a Entry, faults: &mut Vec<Diagnostic>) -> DeclaredStage<'a> {
+fn stage<'a>(entry: &'a Entry, instance: &'a Instance, faults: &mut Vec<Diagnostic>) -> DeclaredStage<'a> {
     let mut stage = DeclaredStage {
         name: &entry.key,
+        instance,
         place: entry.key_place,
         kind: None,
         inputs: None,
@@ -155,13 +169,18 @@ fn named<'a>(
     what: &str,
     faults: &mut Vec<Diagnostic>,
 ) -> impl Iterator<Item = &'a Entry> + use<'a> {
-    let section = file.entry(key).filter(|entry| !is_empty(&entry.value) && !entry.value.is_unresolved());
-    let entries = section.and_then(|entry| map(&entry.value, &format!("`{key}`"), faults));
-    let entries = entries.map_or(&[][..], |mapping| mapping.entries.as_slice());
+    let entries = section(file, key, faults);
     for entry in entries {
         check_name(what, &entry.key, entry.key_place, &entry.value, faults);
     }
     entries.iter()
+}
+
+/// The entries of a section; none where it is left out, empty or no map.
+fn section<'a>(file: &'a Mapping, key: &str, faults: &mut Vec<Diagnostic>) -> &'a [Entry] {
+    let section = file.entry(key).filter(|entry| !is_empty(&entry.value) && !entry.value.is_unresolved());
+    let entries = section.and_then(|entry| map(&entry.value, &format!("`{key}`"), faults));
+    entries.map_or(&[], |mapping| mapping.entries.as_slice())
 }
 
 fn check_name(what: &str, name: &str, place: Place, node: &Node, faults: &mut Vec<Diagnostic>) {
@@ -273,8 +292,8 @@ mod tests {
         let mut texts = super::super::Texts::default();
         texts.add("example", text);
         let mut faults = Vec::new();
-        let root = super::super::substitute::expand(&root, &texts, &mut faults).unwrap();
-        let declared = read(&root, &mut faults).unwrap();
+        let expanded = super::super::substitute::expand(&root, &texts, &mut faults).unwrap();
+        let declared = read(&expanded, &mut faults).unwrap();
         let counts = (declared.sources.len(), declared.stages.len());
         assert!(super::super::link::link(declared, &mut faults).is_some(), "{faults:?}");
         counts
@@ -289,5 +308,8 @@ mod tests {
             (4, 1),
             "Hugging Face repositories"
         );
+        let head = "version: 1\nname: example\nsources: {model: {embedded: tiny}, needles: {needles: n}, instructions: \
+                    {instructions: i}}\n";
+        assert_eq!(valid(&format!("{head}{}", example("## Matrices"))), (3, 22), "matrices");
     }
 }

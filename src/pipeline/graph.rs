@@ -12,6 +12,7 @@ use retmask_stages::contract::{Context, InputPort, Inputs, Kind, OutputPort, Out
 use serde_json::{Map, Value};
 
 use super::Texts;
+use super::matrix::Instance;
 use crate::hub::{Repository, Revision, Wanted};
 
 /// What is known about a stage kind without running it.
@@ -119,7 +120,10 @@ pub struct Binding {
 /// One stage of a pipeline.
 #[derive(Clone)]
 pub struct Stage {
+    /// Its name in the file; for an instance of a matrix, `STAGE[AXIS=LABEL,...]`.
     pub name: String,
+    /// Which stage of the file, at which point of its matrix.
+    pub instance: Instance,
     pub kind: KindFacts,
     /// Every parameter after default filling, typed by the kind's schema (1 given for a real number is 1.0).
     pub parameters: Map<String, Value>,

@@ -38,6 +38,12 @@ pub fn json_schema() -> Value {
                 "additionalProperties": source(),
                 "description": "What comes from outside",
             },
+            "matrix": {
+                "type": ["object", "null"],
+                "propertyNames": { "pattern": NAME_PATTERN },
+                "additionalProperties": axis(),
+                "description": "Axes over which stages are instantiated: ${matrix.AXIS}",
+            },
             "stages": {
                 "type": "object",
                 "minProperties": 1,
@@ -51,10 +57,24 @@ pub fn json_schema() -> Value {
 }
 
 const NAME_PATTERN: &str = "^[a-z0-9][a-z0-9-]*$";
+/// A name of a point on an axis.
+const POINT_PATTERN: &str = "^[a-z0-9][a-z0-9.-]*$";
+/// A label, or the one that stands for all instances of a matrix.
+const LABEL_PATTERN: &str = r"^([a-z0-9][a-z0-9-]*|\*)$";
 
 /// A whole value or a part of it may come through a reference.
 fn or_reference(schema: Value) -> Value {
-    json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$\\{params\\." }] })
+    json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$\\{(params|matrix)\\." }] })
+}
+
+/// An axis of a matrix: a list of values, or a map from a name to each.
+fn axis() -> Value {
+    or_reference(json!({
+        "anyOf": [
+            { "type": "array", "minItems": 1, "items": { "type": ["string", "number"] } },
+            { "type": "object", "minProperties": 1, "propertyNames": { "pattern": POINT_PATTERN } },
+        ],
+    }))
 }
 
 fn source() -> Value {
@@ -108,9 +128,13 @@ fn stage(rules: &[Value]) -> Value {
         "required": ["kind"],
         "additionalProperties": false,
         "properties": {
+            "matrix": {
+                "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }],
+                "description": "The axes over which the stage is instantiated",
+            },
             "kind": { "enum": registry::NAMES, "description": "What the stage does" },
             "in": { "type": ["object", "null"], "description": "What the stage reads" },
-            "with": { "type": ["object", "null"], "description": "Parameters" },
+            "with": { "description": "Parameters" },
             "resources": {
                 "type": ["object", "null"],
                 "additionalProperties": false,
@@ -151,10 +175,10 @@ impl Visitor for Kinds {
         });
         let needs: &[&str] = if required.is_empty() { &[] } else { &["in"] };
         self.rules.push(json!({
-            "if": { "properties": { "kind": { "const": K::NAME } } },
+            "if": { "required": ["kind"], "properties": { "kind": { "const": K::NAME } } },
             "then": {
                 "required": needs,
-                "properties": { "in": inputs, "with": { "anyOf": [parameters, { "type": "null" }] } },
+                "properties": { "in": inputs, "with": { "anyOf": [or_reference(parameters), { "type": "null" }] } },
             },
         }));
     }
@@ -167,7 +191,7 @@ fn input(port: &InputPort) -> Value {
         Arity::Optional => json!({ "type": ["string", "null"], "description": port.summary }),
         Arity::Labelled => json!({
             "type": ["object", "null"],
-            "propertyNames": { "pattern": NAME_PATTERN },
+            "propertyNames": { "pattern": LABEL_PATTERN },
             "additionalProperties": one,
             "description": port.summary,
         }),

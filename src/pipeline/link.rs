@@ -7,10 +7,15 @@ use petgraph::graph::DiGraph;
 use retmask_stages::artifact::Media;
 use retmask_stages::contract::{Arity, InputPort, OutputPort};
 
+use super::address::Address;
 use super::declaration::{Declared, DeclaredSource, DeclaredStage, map, used};
 use super::graph::{Binding, Origin, Pipeline, Source, SourceIndex, Stage, StageIndex, Vertex};
+use super::matrix::Instance;
 use super::tree::{Entry, Node, Scalar, shorten};
 use super::{Diagnostic, Place, Texts, cycles, kinds, names, topology};
+
+/// The label that stands for one label per instance of a matrix.
+pub const ALL: &str = "*";
 
 /// All of a pipeline but where it was read from.
 pub struct Linked {
@@ -43,6 +48,7 @@ pub fn link(declared: Declared<'_>, faults: &mut Vec<Diagnostic>) -> Option<Link
         let Some(decoded) = kinds::parameters(kind.name, with, place, faults) else { continue };
         stages.push(Stage {
             name: stage.name.to_owned(),
+            instance: stage.instance.clone(),
             kind,
             parameters: decoded.parameters,
             inputs: bindings,
@@ -65,15 +71,25 @@ pub fn link(declared: Declared<'_>, faults: &mut Vec<Diagnostic>) -> Option<Link
 #[derive(Clone, Copy)]
 enum Target {
     Source(usize),
-    Stage(usize),
+    /// A stage, or all its instances: they follow one another.
+    Stages {
+        first: usize,
+        count: usize,
+    },
     /// A source and a stage have this name, which has been reported.
-    Ambiguous,
+    Ambiguous(usize),
 }
 
 /// What a reference in `in` refers to.
 enum Reference {
     Source(usize),
-    Stage(usize, Option<&'static OutputPort>),
+    /// A stage, or the instances that are meant. On the `free` axes neither the reference nor the reader says which
+    /// instance, so that all are.
+    Stages {
+        list: Vec<usize>,
+        free: Vec<String>,
+        port: Option<&'static OutputPort>,
+    },
 }
 
 /// A reference from one stage to another: which, and where it is written.
@@ -91,9 +107,16 @@ impl<'a> Linker<'a> {
             targets.insert(source.name, Target::Source(index));
         }
         for (index, stage) in declared.stages.iter().enumerate() {
-            if let Some(Target::Source(source)) = targets.insert(stage.name, Target::Stage(index)) {
-                targets.insert(stage.name, Target::Ambiguous);
-                let message = format!("`{}` is the name of a source and of a stage", stage.name);
+            let name = stage.instance.stage.as_str();
+            if let Some(Target::Stages { count, .. }) = targets.get_mut(name) {
+                *count += 1;
+                continue;
+            }
+            if let Some(Target::Source(source) | Target::Ambiguous(source)) =
+                targets.insert(name, Target::Stages { first: index, count: 1 })
+            {
+                targets.insert(name, Target::Ambiguous(source));
+                let message = format!("`{name}` is the name of a source and of a stage");
                 let fault = Diagnostic::new(stage.place, message).label("the stage");
                 faults.push(fault.note(declared.sources[source].place, "the source"));
             }
@@ -114,7 +137,7 @@ impl<'a> Linker<'a> {
                     .mapping()
                     .map_or(vec![&entry.value], |map| map.entries.iter().map(|e| &e.value).collect())
                 {
-                    self.resolve(node, &mut reads, faults);
+                    self.resolve(stage, node, &mut reads, faults);
                 }
             }
             return (Vec::new(), reads);
@@ -162,12 +185,20 @@ impl<'a> Linker<'a> {
                 return;
             }
             let Some(labels) = map(&entry.value, &format!("input `{}`", port.name), faults) else { return };
+            let mut seen: Vec<(String, Place)> = Vec::new();
             for label in &labels.entries {
-                if !names::is_valid(&label.key) {
+                if !names::is_valid(&label.key) && label.key != ALL {
                     let message = format!("`{}` cannot be a label", shorten(&label.key));
                     faults.push(Diagnostic::new(label.key_place, message).help("a label is made of a-z, 0-9 and -"));
                 }
-                bindings.extend(self.bind(stage, port, &label.key, &label.value, reads, faults));
+                for binding in self.bind(stage, port, Some(label), &label.value, reads, faults) {
+                    if let Some((_, first)) = seen.iter().find(|(other, _)| *other == binding.label) {
+                        let message = format!("the label `{}` stands twice at input `{}`", binding.label, port.name);
+                        faults.push(Diagnostic::new(label.key_place, message).note(*first, "first here"));
+                    }
+                    seen.push((binding.label.clone(), label.key_place));
+                    bindings.push(binding);
+                }
             }
             return;
         }
@@ -178,51 +209,97 @@ impl<'a> Linker<'a> {
         if entry.value.is_null() {
             return;
         }
-        bindings.extend(self.bind(stage, port, "", &entry.value, reads, faults));
+        bindings.extend(self.bind(stage, port, None, &entry.value, reads, faults));
     }
 
+    /// What a reference brings to a port: one artifact, or, under a label, one of every instance that is meant.
     fn bind(
         &self,
         stage: &DeclaredStage<'_>,
         port: &'static InputPort,
-        label: &str,
+        label: Option<&Entry>,
         node: &Node,
         reads: &mut Vec<Read>,
         faults: &mut Vec<Diagnostic>,
-    ) -> Option<Binding> {
-        let (origin, media, origin_place) = match self.resolve(node, reads, faults)? {
+    ) -> Vec<Binding> {
+        let key = label.map_or("", |label| label.key.as_str());
+        let fits = |media: Media, origin: Place, faults: &mut Vec<Diagnostic>| {
+            let fits = port.media.contains(&media);
+            if !fits {
+                faults.push(self.mismatch(stage, port, node, media, origin));
+            }
+            fits
+        };
+        let Some(reference) = self.resolve(stage, node, reads, faults) else { return Vec::new() };
+        let collected = matches!(&reference, Reference::Stages { free, .. } if !free.is_empty());
+        if let Some(label) = label.filter(|label| label.key == ALL && !collected) {
+            let message = format!("`{ALL}` stands for the points of a matrix, and here is one artifact");
+            faults.push(Diagnostic::new(label.key_place, message).help("give it a label of its own"));
+            return Vec::new();
+        }
+        let (list, free, output) = match reference {
             Reference::Source(index) => {
                 let source = &self.declared.sources[index];
-                (Origin::Source(SourceIndex(index)), source.media?, source.place)
-            }
-            // The cycle is reported, and that is enough.
-            Reference::Stage(index, _) if self.declared.stages[index].place == stage.place => return None,
-            Reference::Stage(index, output) => {
-                let origin = &self.declared.stages[index];
-                let kind = origin.kind?;
-                let output = match output.map_or_else(|| pick_output(kind.outputs, port), Ok) {
-                    Ok(output) => output,
-                    Err(fitting) => {
-                        let message =
-                            format!("stage `{}` has several outputs that fit input `{}`", origin.name, port.name);
-                        let choices = fitting.iter().map(|output| format!("`{}.{}`", origin.name, output.name));
-                        let help = format!("say which: {}", choices.collect::<Vec<_>>().join(" or "));
-                        faults.push(used(Diagnostic::new(node.place, message).help(help), node));
-                        return None;
-                    }
+                let Some(media) = source.media.filter(|media| fits(*media, source.place, faults)) else {
+                    return Vec::new();
                 };
-                (Origin::Stage { stage: StageIndex(index), port: output }, output.media, origin.place)
+                let origin = Origin::Source(SourceIndex(index));
+                return vec![Binding { port, label: key.to_owned(), origin, media }];
             }
+            Reference::Stages { list, free, port } => (list, free, port),
         };
-        if !port.media.contains(&media) {
-            faults.push(self.mismatch(stage, port, node, media, origin_place));
-            return None;
+        if collected && label.is_none() {
+            let names: Vec<&str> = list.iter().map(|index| self.declared.stages[*index].name).collect();
+            let written = node.scalar().map_or("", |scalar| &scalar.text);
+            let message = format!(
+                "`{}` is {} instances here, and input `{}` takes one",
+                shorten(written),
+                names.len(),
+                port.name
+            );
+            let help = format!("name one, or give this stage the same `matrix`: {}", names::list_names(&names));
+            faults.push(used(Diagnostic::new(node.place, message).help(help), node));
+            return Vec::new();
         }
-        Some(Binding { port, label: label.to_owned(), origin, media })
+        let mut bindings = Vec::with_capacity(list.len());
+        for index in list {
+            let origin = &self.declared.stages[index];
+            // A cycle is reported, and that is enough.
+            let Some(kind) = origin.kind.filter(|_| origin.name != stage.name) else { continue };
+            let output = match output.map_or_else(|| pick_output(kind.outputs, port), Ok) {
+                Ok(output) => output,
+                Err(fitting) => {
+                    let message = format!("stage `{}` has several outputs that fit input `{}`", origin.name, port.name);
+                    let choices = fitting.iter().map(|output| format!("`{}.{}`", origin.name, output.name));
+                    let help = format!("say which: {}", choices.collect::<Vec<_>>().join(" or "));
+                    faults.push(used(Diagnostic::new(node.place, message).help(help), node));
+                    continue;
+                }
+            };
+            if !fits(output.media, origin.place, faults) {
+                continue;
+            }
+            let labels = free.iter().filter_map(|axis| origin.instance.label(axis));
+            let label: Vec<&str> = Some(key).filter(|key| *key != ALL).into_iter().chain(labels).collect();
+            let (label, media) = (label.join("-"), output.media);
+            bindings.push(Binding {
+                port,
+                label,
+                origin: Origin::Stage { stage: StageIndex(index), port: output },
+                media,
+            });
+        }
+        bindings
     }
 
-    /// The source or stage a reference names, and the output port where one is named.
-    fn resolve(&self, node: &Node, reads: &mut Vec<Read>, faults: &mut Vec<Diagnostic>) -> Option<Reference> {
+    /// The source, stage or instances a reference of `stage` names, and the output port where one is named.
+    fn resolve(
+        &self,
+        stage: &DeclaredStage<'_>,
+        node: &Node,
+        reads: &mut Vec<Read>,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Option<Reference> {
         let Some(Scalar { text: written, .. }) = node.scalar() else {
             if !node.is_unresolved() {
                 let message =
@@ -231,27 +308,52 @@ impl<'a> Linker<'a> {
             }
             return None;
         };
-        let (name, port) = written.split_once('.').map_or((written.as_str(), None), |(name, port)| (name, Some(port)));
+        let Address { name, selected, port } = match Address::parse(written) {
+            Ok(address) => address,
+            Err(reason) => {
+                let message = format!("`{}` names no stage: {reason}", shorten(written));
+                let fault = Diagnostic::new(node.place, message);
+                faults.push(used(fault.help("an instance of a matrix is `STAGE[AXIS=LABEL]`"), node));
+                return None;
+            }
+        };
         match (self.targets.get(name), port) {
             (None, _) => {
                 let mut fault = Diagnostic::new(node.place, format!("there is no stage or source `{}`", shorten(name)));
-                let stages = self.declared.stages.iter().map(|stage| stage.name);
                 let sources = self.declared.sources.iter().map(|source| source.name);
-                fault.help = names::suggest(name, "stages and sources", stages.chain(sources));
+                fault.help = names::suggest(name, "stages and sources", self.stage_names().chain(sources));
                 faults.push(used(fault, node));
                 None
             }
-            (Some(Target::Ambiguous), _) => None,
-            (Some(Target::Source(index)), None) => Some(Reference::Source(*index)),
-            (Some(Target::Source(_)), Some(_)) => {
-                let message = format!("`{name}` is a source, and a source has no ports");
+            (Some(Target::Ambiguous(_)), _) => None,
+            (Some(Target::Source(index)), None) if selected.is_empty() => Some(Reference::Source(*index)),
+            (Some(Target::Source(_)), port) => {
+                let what = if port.is_some() { "ports" } else { "instances" };
+                let message = format!("`{name}` is a source, and a source has no {what}");
                 faults.push(used(Diagnostic::new(node.place, message).help(format!("write `{name}`")), node));
                 None
             }
-            (Some(Target::Stage(index)), port) => {
-                reads.push((*index, node.place));
-                let (Some(port), Some(kind)) = (port, self.declared.stages[*index].kind) else {
-                    return Some(Reference::Stage(*index, None));
+            (Some(Target::Stages { first, count }), port) => {
+                let instances = &self.declared.stages[*first..first + count];
+                if instances[0].instance.faulty {
+                    return None;
+                }
+                self.check_selected(instances, &selected, node, faults)?;
+                let means = |instance: &Instance| {
+                    instance.point.iter().all(|(axis, label)| {
+                        let said = selected.iter().find(|(name, _)| name == axis).map(|(_, label)| *label);
+                        said.or_else(|| stage.instance.label(axis)).is_none_or(|wanted| wanted == label)
+                    })
+                };
+                let list: Vec<usize> =
+                    (*first..first + count).filter(|index| means(self.declared.stages[*index].instance)).collect();
+                reads.extend(list.iter().map(|index| (*index, node.place)));
+                let said =
+                    |axis: &str| selected.iter().any(|(name, _)| *name == axis) || stage.instance.label(axis).is_some();
+                let axes = instances[0].instance.point.iter().map(|(axis, _)| axis);
+                let free = axes.filter(|axis| !said(axis)).cloned().collect();
+                let (Some(port), Some(kind)) = (port, instances[0].kind) else {
+                    return Some(Reference::Stages { list, free, port: None });
                 };
                 let output = kind.output(port);
                 if output.is_none() {
@@ -260,9 +362,53 @@ impl<'a> Linker<'a> {
                     fault.help = names::suggest(port, "its outputs", kind.outputs.iter().map(|output| output.name));
                     faults.push(used(fault, node));
                 }
-                output.map(|output| Reference::Stage(*index, Some(output)))
+                output.map(|output| Reference::Stages { list, free, port: Some(output) })
             }
         }
+    }
+
+    /// Reports axes and labels that the instances of a stage do not have.
+    fn check_selected(
+        &self,
+        instances: &[DeclaredStage<'_>],
+        selected: &[(&str, &str)],
+        node: &Node,
+        faults: &mut Vec<Diagnostic>,
+    ) -> Option<()> {
+        let stage = &instances[0].instance;
+        for (axis, label) in selected {
+            let labels = || instances.iter().filter_map(|one| one.instance.label(axis));
+            let mut fault = if labels().next().is_none() {
+                let message = format!("stage `{}` is not over an axis `{}`", stage.stage, shorten(axis));
+                let mut fault = Diagnostic::new(node.place, message);
+                fault.help = names::suggest(axis, "its axes", stage.point.iter().map(|(axis, _)| axis.as_str()));
+                fault
+            } else if labels().all(|known| known != *label) {
+                let message = format!("axis `{axis}` has no point `{}`", shorten(label));
+                let mut fault = Diagnostic::new(node.place, message);
+                let mut known: Vec<&str> = Vec::new();
+                known.extend(labels());
+                known.sort_unstable();
+                known.dedup();
+                fault.help = names::suggest(label, "its points", known);
+                fault
+            } else {
+                continue;
+            };
+            fault = used(fault, node);
+            faults.push(fault);
+            return None;
+        }
+        Some(())
+    }
+
+    /// The names of all stages as the file has them.
+    fn stage_names(&self) -> impl Iterator<Item = &'a str> {
+        let mut last = None;
+        self.declared.stages.iter().filter_map(move |stage| {
+            let name = stage.instance.stage.as_str();
+            (last.replace(name) != Some(name)).then_some(name)
+        })
     }
 
     fn mismatch(
@@ -307,9 +453,16 @@ impl<'a> Linker<'a> {
             outputs
                 .iter()
                 .filter(|output| media.contains(&output.media))
-                .map(|output| format!("{}.{}", stage.name, output.name))
+                .map(|output| format!("{}.{}", stage.instance.stage, output.name))
         });
-        sources.chain(stages).collect()
+        let mut found: Vec<String> = sources.collect();
+        for candidate in stages {
+            // Every instance of a matrix has the same name here.
+            if found.last() != Some(&candidate) && !found.contains(&candidate) {
+                found.push(candidate);
+            }
+        }
+        found
     }
 
     fn brought_by(&self, media: &[Media], reader: &str) -> Option<String> {

@@ -1,11 +1,12 @@
 //! From a pipeline file to a checked, typed graph of stages.
 //!
 //! The file becomes one tree of our own ([`yaml`], [`tree`]) in which every value keeps its place. Overrides
-//! ([`overrides`]) and references ([`substitute`]) work on the tree; inheritance and matrices belong between the
-//! two. Then the tree is read by its shape ([`declaration`], [`sources`], [`resources`]), each `with` is decoded
+//! ([`overrides`]) and references ([`substitute`]) work on the tree, and stages over a [`matrix`] are instantiated
+//! with their references. Then the tree is read by its shape ([`declaration`], [`sources`], [`resources`]), each `with` is decoded
 //! into its kind's parameters ([`kinds`], [`decode`]), and the names are linked to a typed graph ([`link`]).
 //! All independent faults are reported together, in file order.
 
+mod address;
 mod cycles;
 mod declaration;
 mod decode;
@@ -15,6 +16,7 @@ mod hub_source;
 mod json_schema;
 mod kinds;
 mod link;
+mod matrix;
 mod names;
 mod overrides;
 mod place;
@@ -68,9 +70,12 @@ fn build(content: &str, overrides: &[String], texts: &mut Texts, faults: &mut Ve
         }
     };
     overrides::apply(&mut root, overrides, texts, faults);
-    let root = substitute::expand(&root, texts, faults)?;
-    let declared = declaration::read(&root, faults)?;
-    link::link(declared, faults)
+    let linked = substitute::expand(&root, texts, faults).and_then(|expanded| {
+        let declared = declaration::read(&expanded, faults)?;
+        link::link(declared, faults)
+    });
+    *faults = matrix::without_repeats(std::mem::take(faults));
+    linked
 }
 
 /// The file's text, no more than a pipeline can need.
@@ -107,10 +112,11 @@ mod tests {
     use super::*;
     use crate::output::{ColorChoice, Printer};
 
-    const WHOLE: &str = "version: 1\nname: whole\nparams: {tau: 0.2, list: [1, 2]}\nsources:\n  \
+    const WHOLE: &str = "version: 1\nname: whole\nparams: {tau: 0.2, list: [1, 2]}\nmatrix: {seed: [1, 2], of: {a: {x: 3}}}\nsources:\n  \
                          scores: {published-scores: \"${params.tau}/a\", fetch: scripts/fetch-data}\nstages:\n  \
                          mask: &m\n    kind: build-mask\n    in: {scores: scores}\n    with: {tau: \"${params.tau}\"}\n    \
-                         resources: {cpus: 1, memory: 1GB}\n  other: *m\n";
+                         resources: {cpus: 1, memory: 1GB}\n  other: *m\n  \
+                         many: {matrix: [of, seed], kind: build-mask, in: {scores: scores}, with: {seed: \"${matrix.of.x}\"}}\n";
 
     /// Reads a text, and if it is refused checks that every fault can be shown. Whether it was accepted.
     fn survives(content: &str, overrides: &[String]) -> bool {

@@ -54,7 +54,7 @@ fn set(node: &mut Node, segments: &[(&str, Place)], depth: usize, value: Node) -
     };
     if mapping.entry(key).is_none() {
         let new_section = in_stage && depth == 2 && STAGE_SECTIONS.contains(&key);
-        let new_key = last && (in_stage || depth == 2 && segments[0].0 == "sources");
+        let new_key = last && (in_stage || depth == 2 && matches!(segments[0].0, "sources" | "matrix"));
         if !new_section && !new_key {
             let owner = if depth == 0 { "the file".into() } else { format!("`{}`", so_far()) };
             let mut fault = Diagnostic::new(place, format!("{owner} has no `{key}` to override"));

@@ -1,21 +1,48 @@
-//! `${params.name}`: a whole scalar becomes the parameter's value, type and all; inside other text the
-//! parameter's spelling is spliced in. `$${` stands for `${` itself.
+//! `${params.name}` and `${matrix.axis}`: a whole scalar becomes the value, type and all; inside other text its
+//! spelling is spliced in. `$${` stands for `${` itself. Stages with a `matrix` are copied once for every point.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use super::matrix::{self, Axis, Instance};
 use super::tree::{Entry, MAX_DEPTH, MAX_NODES, MAX_TEXT, Mapping, Node, Scalar, Value};
 use super::{Diagnostic, Place, Texts, names};
 
 /// The longest chain of parameters that refer to parameters.
 const MAX_CHAIN: usize = 32;
 
+/// A tree without references.
+pub struct Expanded {
+    pub root: Node,
+    /// For every entry of `stages`, in its order: the stage it is, or the instance of which stage.
+    pub instances: Vec<Instance>,
+}
+
 /// Replaces every reference of the tree; one that cannot be resolved becomes [`Value::Unresolved`].
 /// `None` when the tree grew beyond its limits.
-pub fn expand(root: &Node, texts: &Texts, faults: &mut Vec<Diagnostic>) -> Option<Node> {
+pub fn expand(root: &Node, texts: &Texts, faults: &mut Vec<Diagnostic>) -> Option<Expanded> {
     let params = root.mapping().and_then(|mapping| mapping.entry("params")).map(|entry| &entry.value);
-    let mut expander = Expander { params, texts, known: HashMap::new(), open: Vec::new(), nodes: 0, bytes: 0, faults };
-    expander.node(root, 0).ok()
+    let mut expander = Expander {
+        params,
+        texts,
+        known: HashMap::new(),
+        open: Vec::new(),
+        here: Here::Outside,
+        nodes: 0,
+        bytes: 0,
+        faults,
+    };
+    expander.file(root).ok()
+}
+
+/// What `${matrix...}` can stand for where the expander is.
+enum Here {
+    /// Nothing: this is no stage with a `matrix`.
+    Outside,
+    /// The stage's `matrix` is faulty, which has been reported.
+    Faulty,
+    /// Values by axis.
+    At(Vec<(String, Node)>),
 }
 
 /// The tree grew beyond its limits; the fault has been reported.
@@ -28,6 +55,7 @@ struct Expander<'a> {
     known: HashMap<String, Node>,
     /// The parameters being expanded.
     open: Vec<String>,
+    here: Here,
     nodes: usize,
     bytes: usize,
     faults: &'a mut Vec<Diagnostic>,
@@ -42,6 +70,78 @@ enum Piece<'a> {
 }
 
 impl<'a> Expander<'a> {
+    fn file(&mut self, root: &Node) -> Result<Expanded, TooLarge> {
+        let Some(file) = root.mapping() else {
+            return Ok(Expanded { root: self.node(root, 0)?, instances: Vec::new() });
+        };
+        self.count(root, 0)?;
+        let declared = file.entry("matrix").map(|entry| self.node(&entry.value, 1)).transpose()?;
+        let faults_before = self.faults.len();
+        let axes = declared.as_ref().map_or_else(Vec::new, |node| matrix::axes(node, self.faults));
+        let faulty = declared.as_ref().is_some_and(Node::is_unresolved) || self.faults.len() > faults_before;
+        let mut instances = Vec::new();
+        let mut entries = Vec::with_capacity(file.entries.len());
+        for entry in &file.entries {
+            let value = match (entry.key.as_str(), entry.value.mapping(), &declared) {
+                ("matrix", _, Some(declared)) => declared.clone(),
+                ("stages", Some(stages), _) => {
+                    self.count(&entry.value, 1)?;
+                    let stages = self.stages(stages, &axes, faulty, &mut instances)?;
+                    Node { value: Value::Mapping(stages), ..entry.value.clone() }
+                }
+                _ => self.node(&entry.value, 1)?,
+            };
+            entries.push(Entry { key: entry.key.clone(), key_place: entry.key_place, value });
+        }
+        let value = Value::Mapping(Mapping { entries });
+        Ok(Expanded { root: Node { place: root.place, used: root.used, value }, instances })
+    }
+
+    /// Every stage, those with a `matrix` once for every point.
+    fn stages(
+        &mut self,
+        stages: &Mapping,
+        axes: &[Axis],
+        faulty: bool,
+        instances: &mut Vec<Instance>,
+    ) -> Result<Mapping, TooLarge> {
+        let mut entries = Vec::with_capacity(stages.entries.len());
+        for entry in &stages.entries {
+            let Some(own) = entry.value.mapping().and_then(|stage| stage.entry("matrix")) else {
+                let value = self.node(&entry.value, 2)?;
+                if let Some(hidden) = value.mapping().and_then(|stage| stage.entry("matrix")) {
+                    let fault =
+                        Diagnostic::new(hidden.key_place, "`matrix` stands in the stage itself, not in a value");
+                    self.faults.push(fault.note(entry.value.place, "used here"));
+                }
+                entries.push(Entry { key: entry.key.clone(), key_place: entry.key_place, value });
+                instances.push(Instance::single(&entry.key));
+                continue;
+            };
+            let named = self.node(&own.value, 3)?;
+            let Some(chosen) = matrix::chosen(&entry.key, &named, axes, faulty, self.faults) else {
+                self.here = Here::Faulty;
+                let value = self.node(&entry.value, 2)?;
+                self.here = Here::Outside;
+                entries.push(Entry { key: entry.key.clone(), key_place: entry.key_place, value });
+                instances.push(Instance { faulty: true, ..Instance::single(&entry.key) });
+                continue;
+            };
+            let before = instances.len();
+            let points = matrix::points(&chosen, before, own.value.place, self.faults).ok_or(TooLarge)?;
+            for point in points {
+                let instance = matrix::instance(&entry.key, &point, own.value.place, self.faults);
+                let values = point.coordinates.into_iter().map(|(axis, _, value)| (axis.to_owned(), value.clone()));
+                self.here = Here::At(values.collect());
+                let value = self.node(&entry.value, 2);
+                self.here = Here::Outside;
+                entries.push(Entry { key: instance.name(), key_place: entry.key_place, value: value? });
+                instances.push(instance);
+            }
+        }
+        Ok(Mapping { entries })
+    }
+
     fn node(&mut self, node: &Node, depth: usize) -> Result<Node, TooLarge> {
         self.count(node, depth)?;
         let value = match &node.value {
@@ -138,6 +238,9 @@ impl<'a> Expander<'a> {
             return Ok(known.clone());
         }
         let unresolved = Node::new(node.place, Value::Unresolved);
+        if path == "matrix" || path.starts_with("matrix.") {
+            return Ok(self.matrix_value(path, node).unwrap_or(unresolved));
+        }
         let place = self.place_of(node, &format!("${{{path}}}"));
         if let Some(first) = self.open.iter().position(|open| open == path) {
             let chain: Vec<String> =
@@ -165,12 +268,54 @@ impl<'a> Expander<'a> {
         Ok(value)
     }
 
+    /// What a reference to an axis stands for at this point, its own references resolved; `None` after reporting why
+    /// there is nothing.
+    fn matrix_value(&mut self, path: &str, node: &Node) -> Option<Node> {
+        let place = self.place_of(node, &format!("${{{path}}}"));
+        let mut keys = path.split('.').skip(1);
+        let axis = keys.next().unwrap_or_default();
+        let fault = match &self.here {
+            Here::Faulty => return None,
+            Here::At(values) if self.open.is_empty() => match values.iter().find(|(name, _)| name == axis) {
+                Some((_, value)) => {
+                    let mut owner = format!("matrix.{axis}");
+                    let mut current = value;
+                    for key in keys {
+                        if current.is_unresolved() {
+                            return None;
+                        }
+                        match current.mapping().and_then(|mapping| mapping.entry(key)) {
+                            Some(entry) => current = &entry.value,
+                            None => {
+                                let fault = no_such_key(place, &owner, key, Some(current));
+                                self.faults.push(fault);
+                                return None;
+                            }
+                        }
+                        owner = format!("{owner}.{key}");
+                    }
+                    return Some(current.clone());
+                }
+                None => {
+                    let mut fault = Diagnostic::new(place, format!("this stage is not over an axis `{axis}`"));
+                    fault.help = names::suggest(axis, "its axes", values.iter().map(|(name, _)| name.as_str()));
+                    fault
+                }
+            },
+            _ => Diagnostic::new(place, format!("`{path}` has no value here"))
+                .help("`${matrix.AXIS}` stands in a stage that says `matrix: AXIS`"),
+        };
+        self.faults.push(fault);
+        None
+    }
+
     /// The parameter as written; `None` after reporting that there is none.
     fn find(&mut self, path: &str, place: Place) -> Result<Option<Cow<'a, Node>>, TooLarge> {
         let mut keys = path.split('.');
         if keys.next() != Some("params") || path == "params" {
             let fault = Diagnostic::new(place, format!("`{path}` is not a parameter"));
-            let fault = fault.help("a reference is `${params.NAME}`; write `$${` for the two characters `${`");
+            let fault = fault
+                .help("a reference is `${params.NAME}` or `${matrix.AXIS}`; write `$${` for the two characters `${`");
             self.faults.push(fault);
             return Ok(None);
         }
@@ -273,7 +418,7 @@ mod tests {
         let root = yaml::parse(0, 0, content).unwrap();
         let expanded = expand(&root, &texts, &mut faults);
         if faults.is_empty() {
-            return Ok(expanded.unwrap());
+            return Ok(expanded.unwrap().root);
         }
         Err(faults.into_iter().map(|fault| fault.message).collect())
     }

@@ -62,7 +62,13 @@ pub fn find(store: &Store, address: &str) -> Result<Item> {
     let (stage, port) = split(&stages, name);
     let Some(found) = stages.iter().find(|candidate| candidate.stage == stage) else {
         let names: Vec<&str> = stages.iter().map(|stage| stage.stage.as_str()).collect();
+        let of_matrix: Vec<String> = names
+            .iter()
+            .filter(|name| name.strip_prefix(stage).is_some_and(|rest| rest.starts_with('[')))
+            .map(|name| format!("`{name}`"))
+            .collect();
         let hint = match runs.iter().rev().find(|folder| has_result(folder, stage)) {
+            _ if !of_matrix.is_empty() => format!("it has the instances {}", of_matrix.join(", ")),
             Some(folder) => format!("an earlier run has it: `{name}@{}`", run_name(folder)),
             None => suggest(stage, "its stages", names).join("; "),
         };
