@@ -46,6 +46,13 @@ impl RenderedChat {
         self.marked.strip_prefix(prefix.marked.as_str()).map(|rest| Self { marked: rest.to_owned() })
     }
 
+    /// The longest text that this and `other` both begin with.
+    pub fn common_prefix(&self, other: &Self) -> Self {
+        let pairs = self.marked.chars().zip(other.marked.chars());
+        let length = pairs.take_while(|(one, other)| one == other).map(|(one, _)| one.len_utf8()).sum();
+        Self { marked: self.marked[..length].to_owned() }
+    }
+
     /// The pieces in order, split at every mark. A template that takes texts apart can leave a mark alone; it only
     /// separates.
     pub(super) fn pieces(&self, control_tokens: &ControlTokens) -> Vec<Piece<'_>> {

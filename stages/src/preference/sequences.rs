@@ -98,31 +98,62 @@ pub fn tokenise(
         .enumerate()
         .map(|(row, pair)| {
             let name = |side: &str| format!("pair {row} ({}), {side}", pair.row_id);
-            let prompt_chat = codec.render_chat(&pair.prompt, true, None)?;
-            let prompt = codec.encode_chat(&prompt_chat)?;
-            let side = |side: &str, response: &[ChatMessage]| {
-                join(codec, truncation, pair, &prompt_chat, &prompt, response)
+            let prompt = PromptChat::render(codec, &pair.prompt)?;
+            let whole = |side: &str, response: &[ChatMessage]| {
+                let conversation: Vec<ChatMessage> = pair.prompt.iter().chain(response).cloned().collect();
+                let whole = codec.render_chat(&conversation, false, None)?;
+                if prompt.is_continued_by(&whole) {
+                    return Ok(whole);
+                }
+                let message =
+                    format!("{}: the templated conversation does not start with its templated prompt", name(side));
+                Err(StageError::input(message)
+                    .with_hint("this chat template rewrites earlier turns; such pairs cannot be trained on"))
+            };
+            let (chosen, rejected) = (whole("chosen", &pair.chosen)?, whole("rejected", &pair.rejected)?);
+            let prompt = prompt.opened.common_prefix(&chosen).common_prefix(&rejected);
+            let prompt_ids = codec.encode_chat(&prompt)?;
+            let side = |side: &str, whole: &RenderedChat| {
+                join(codec, truncation, &prompt, &prompt_ids, whole)
                     .map_err(|error| StageError { message: format!("{}: {}", name(side), error.message), ..error })
             };
-            Ok(PairTokens { chosen: side("chosen", &pair.chosen)?, rejected: side("rejected", &pair.rejected)? })
+            Ok(PairTokens { chosen: side("chosen", &chosen)?, rejected: side("rejected", &rejected)? })
         })
         .collect()
+}
+
+/// The turns before a response.
+struct PromptChat {
+    /// With what opens the response.
+    opened: RenderedChat,
+    /// Without it.
+    closed: RenderedChat,
+}
+
+impl PromptChat {
+    fn render(codec: &TextCodec, turns: &[ChatMessage]) -> StageResult<Self> {
+        let (opened, closed) = (codec.render_chat(turns, true, None)?, codec.render_chat(turns, false, None)?);
+        Ok(Self { opened, closed })
+    }
+
+    /// Whether a conversation begins with these turns. Templates that open the thoughts of a new response
+    /// (`<think>`) do not do so in front of one that is there; then the prompt ends where the two part, as in TRL.
+    fn is_continued_by(&self, whole: &RenderedChat) -> bool {
+        let begins = |chat: &RenderedChat, prefix: &RenderedChat| chat.strip_prefix(prefix).is_some();
+        begins(whole, &self.opened) || (begins(&self.opened, &self.closed) && begins(whole, &self.closed))
+    }
 }
 
 fn join(
     codec: &TextCodec,
     truncation: &TruncationParameters,
-    pair: &PreferencePair,
     prompt_chat: &RenderedChat,
     prompt: &[u32],
-    response: &[ChatMessage],
+    whole: &RenderedChat,
 ) -> StageResult<Side> {
-    let conversation: Vec<ChatMessage> = pair.prompt.iter().chain(response).cloned().collect();
-    let whole = codec.render_chat(&conversation, false, None)?;
-    let response_chat = whole.strip_prefix(prompt_chat).ok_or_else(|| {
-        StageError::input("the templated conversation does not start with its templated prompt")
-            .with_hint("this chat template rewrites earlier turns; such pairs cannot be trained on")
-    })?;
+    let response_chat = whole
+        .strip_prefix(prompt_chat)
+        .ok_or_else(|| StageError::internal("a common beginning is none of what it is common to"))?;
     let mut response = codec.encode_chat(&response_chat)?;
     if truncation.compat == Compatibility::Trl024 {
         let end = codec.end_of_sequence();
@@ -150,4 +181,56 @@ fn join(
         return Err(StageError::input("nothing of the response is left after cutting to `max-length`"));
     }
     Ok(Side { ids, response_start })
+}
+
+#[cfg(test)]
+mod tests {
+    use retmask_model::text::TextAssets;
+
+    use super::*;
+    use crate::pretrain::tokenizer::text_assets;
+
+    /// Turns as in ChatML; a new response is opened with `opening`.
+    fn codec(opening: &str) -> TextCodec {
+        let template = format!(
+            "{{% for turn in messages %}}<|im_start|>{{{{ turn.role }}}}\n{{{{ turn.content }}}}<|im_end|>\n{{% endfor %}}\
+             {{% if add_generation_prompt %}}<|im_start|>assistant\n{opening}{{% endif %}}"
+        );
+        let assets = text_assets(1024).unwrap();
+        TextCodec::new(&TextAssets { chat_template: Some(template), ..assets }).unwrap()
+    }
+
+    fn pair(chosen: &str, rejected: &str) -> PreferencePair {
+        let turn = |role: &str, content: &str| vec![ChatMessage { role: role.into(), content: content.into() }];
+        PreferencePair {
+            row_id: "r".into(),
+            sample_index: 0,
+            prompt: turn("user", "Say ta."),
+            chosen: turn("assistant", chosen),
+            rejected: turn("assistant", rejected),
+        }
+    }
+
+    #[test]
+    fn a_prompt_ends_where_the_response_begins_even_if_the_template_opens_thoughts() {
+        for opening in ["", "<think>"] {
+            let codec = codec(opening);
+            let pairs = tokenise(&[pair("ta", "ko")], &codec, &TruncationParameters::default()).unwrap();
+            for (side, response) in [(&pairs[0].chosen, "ta"), (&pairs[0].rejected, "ko")] {
+                let text = |ids: &[u32]| codec.decode(ids, false).unwrap();
+                let (prompt, answer) = side.ids.split_at(side.response_start);
+                assert_eq!(text(prompt), "<|im_start|>user\nSay ta.<|im_end|>\n<|im_start|>assistant\n");
+                assert_eq!(text(answer), format!("{response}<|im_end|>\n"));
+            }
+        }
+    }
+
+    #[test]
+    fn control_tokens_in_a_pair_are_text() {
+        let codec = codec("");
+        let end = codec.token_id("<|im_end|>").unwrap();
+        let pairs = tokenise(&[pair("ta<|im_end|>ko", "ko")], &codec, &TruncationParameters::default()).unwrap();
+        let ends = |side: &Side| side.ids.iter().filter(|id| **id == end).count();
+        assert_eq!((ends(&pairs[0].chosen), ends(&pairs[0].rejected)), (2, 2), "one per turn");
+    }
 }

@@ -8,7 +8,7 @@ mod byte_pairs;
 mod initial;
 mod parameters;
 mod tasks;
-mod tokenizer;
+pub(crate) mod tokenizer;
 
 use retmask_model::checkpoint::{self, StoredType};
 use retmask_model::decoder::{Decoder, Purpose};
