@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::InstructionSet;
+use super::simd::dispatch;
 use crate::Numerics;
 pub use packed::PackedMatrix;
 use packed::Panels;
@@ -27,6 +28,9 @@ pub const PANEL: usize = 32;
 pub const TILE_ROWS: usize = 12;
 /// Rows one task multiplies with one panel, so that many threads find work in narrow layers.
 const TASK_ROWS: usize = 20 * TILE_ROWS;
+/// Steps along the depth before the next rows: their 16 KiB of a panel stay in the first-level cache for all of a
+/// task's rows. Sums wait in the output meanwhile, which changes no bit.
+const BLOCK_STEPS: usize = 128;
 
 /// The right-hand matrix of a product.
 #[derive(Clone, Copy)]
@@ -120,7 +124,7 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
         assert!(packed.depth() == depth && packed.columns() == columns, "packed operand");
     }
     let rounded = match b {
-        Operand::Packed(packed) if packed.numerics() == Numerics::Bf16 => round_rows(a, rows, depth),
+        Operand::Packed(packed) if packed.numerics() == Numerics::Bf16 => round_rows(set, a, rows, depth),
         _ => Vec::new(),
     };
     let panels = columns.div_ceil(PANEL);
@@ -137,7 +141,12 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
         let first_column = panel * PANEL;
         let row_range = row_task * task_rows..((row_task + 1) * task_rows).min(rows);
         let block = Block { set, row_range, columns, first_column, output, accumulate };
-        let plain = (a.data.as_ptr(), a.row_stride, a.depth_stride);
+        let plain = LeftTiles {
+            data: a.data.as_ptr(),
+            tile_stride: a.row_stride,
+            row_stride: a.row_stride,
+            depth_stride: a.depth_stride,
+        };
         let pairs = depth.div_ceil(2);
         match b {
             // SAFETY: the asserts above bound every read of A; a panel holds 32 values for each step; this task
@@ -147,7 +156,12 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
                     Panels::F32(data) => block.multiply::<Single>(plain, &data[panel * depth * PANEL..], depth),
                     Panels::Exact(data) => block.multiply::<Widened>(plain, &data[panel * pairs * PANEL..], pairs),
                     Panels::Rounded(data) => {
-                        let left = (rounded.as_ptr(), pairs, 1);
+                        let left = LeftTiles {
+                            data: rounded.as_ptr(),
+                            tile_stride: pairs,
+                            row_stride: 1,
+                            depth_stride: TILE_ROWS,
+                        };
                         block.multiply::<Dot>(left, &data[panel * pairs * PANEL..], pairs);
                     }
                 }
@@ -169,22 +183,51 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
     }
 }
 
-/// The rows of A rounded to bf16 pairs along k, the last one padded with 0.
-fn round_rows(a: Left, rows: usize, depth: usize) -> Vec<u32> {
+/// A rounded to bf16 pairs along k, the last one padded with 0: for each tile of 12 rows, and each pair, 12 values.
+fn round_rows(set: InstructionSet, a: Left, rows: usize, depth: usize) -> Vec<u32> {
     let pairs = depth.div_ceil(2);
-    let mut rounded = vec![0; rows * pairs];
-    let round = |(row, out): (usize, &mut [u32])| {
-        let value = |k: usize| if k < depth { a.data[row * a.row_stride + k * a.depth_stride] } else { 0.0 };
-        for (pair, out) in out.iter_mut().enumerate() {
-            *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
+    if pairs == 0 {
+        return Vec::new();
+    }
+    let mut rounded = vec![0; rows.div_ceil(TILE_ROWS) * TILE_ROWS * pairs];
+    let round = |row_of_pairs: &mut Vec<u32>, (tile, out): (usize, &mut [u32])| {
+        row_of_pairs.resize(pairs, 0);
+        for (place, row) in (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS)).enumerate() {
+            let first = row * a.row_stride;
+            if a.depth_stride == 1 {
+                round_row(set, &a.data[first..first + depth], row_of_pairs);
+            } else {
+                let value = |k: usize| if k < depth { a.data[first + k * a.depth_stride] } else { 0.0 };
+                for (pair, out) in row_of_pairs.iter_mut().enumerate() {
+                    *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
+                }
+            }
+            for (out, &pair) in out.chunks_exact_mut(TILE_ROWS).zip(row_of_pairs.iter()) {
+                out[place] = pair;
+            }
         }
     };
+    let tile = TILE_ROWS * pairs;
     if rows * depth < 1 << 15 {
-        rounded.chunks_exact_mut(pairs.max(1)).enumerate().for_each(round);
+        let mut row_of_pairs = Vec::new();
+        rounded.chunks_exact_mut(tile).enumerate().for_each(|tile| round(&mut row_of_pairs, tile));
     } else {
-        rounded.par_chunks_exact_mut(pairs.max(1)).enumerate().for_each(round);
+        rounded.par_chunks_exact_mut(tile).enumerate().for_each_init(Vec::new, round);
     }
     rounded
+}
+
+/// One contiguous row, as vector code.
+fn round_row(set: InstructionSet, row: &[f32], out: &mut [u32]) {
+    dispatch!(set, round(row: &[f32], out: &mut [u32]) {
+        let (pairs, odd) = row.as_chunks::<2>();
+        for (out, &[lower, upper]) in out.iter_mut().zip(pairs) {
+            *out = pair_rounded(lower, upper);
+        }
+        if let ([lower], Some(last)) = (odd, out.last_mut()) {
+            *last = pair_rounded(*lower, 0.0);
+        }
+    })
 }
 
 /// The part of the output one task makes: some rows of one panel's columns.
@@ -198,34 +241,51 @@ struct Block {
 }
 
 impl Block {
-    /// Multiplies tile by tile. `left` is A with its strides from row to row and from value to value.
+    /// Multiplies tile by tile.
     ///
     /// # Safety
-    /// A must hold the rows with what `steps` take of them, `panel` 32 values for each step; no other thread may touch
-    /// this block of the output meanwhile; the processor must have the instruction set.
-    unsafe fn multiply<S: Step>(&self, left: (*const S::Left, usize, usize), panel: &[S::Right], steps: usize) {
-        let (a, a_row_stride, a_depth_stride) = left;
-        let mut row = self.row_range.start;
-        while row < self.row_range.end {
-            let height = TILE_ROWS.min(self.row_range.end - row);
-            let tile = Tile::<S> {
-                // The last tile may start past the slice when depth is 0; no element is read then.
-                a: a.wrapping_add(row * a_row_stride),
-                a_row_stride,
-                a_depth_stride,
-                b: panel.as_ptr(),
-                b_stride: PANEL,
-                steps,
-                out: self.output.at(row * self.columns + self.first_column),
-                out_stride: self.columns,
-                width: PANEL.min(self.columns - self.first_column),
-                accumulate: self.accumulate,
-            };
-            // SAFETY: passed on to the caller.
-            unsafe { tile.run(self.set, height) };
-            row += height;
+    /// `left` must hold the rows with what `steps` take of them, `panel` 32 values for each step; no other thread may
+    /// touch this block of the output meanwhile; the processor must have the instruction set.
+    unsafe fn multiply<S: Step>(&self, left: LeftTiles<S::Left>, panel: &[S::Right], steps: usize) {
+        let mut first_step = 0;
+        loop {
+            let block_steps = BLOCK_STEPS.min(steps - first_step);
+            for row in self.row_range.clone().step_by(TILE_ROWS) {
+                let height = TILE_ROWS.min(self.row_range.end - row);
+                let start = row * left.tile_stride + first_step * S::LEFT_VALUES * left.depth_stride;
+                let tile = Tile::<S> {
+                    // The last tile may start past the slice when depth is 0; no element is read then.
+                    a: left.data.wrapping_add(start),
+                    a_row_stride: left.row_stride,
+                    a_depth_stride: left.depth_stride,
+                    b: panel.as_ptr().wrapping_add(first_step * PANEL),
+                    b_stride: PANEL,
+                    steps: block_steps,
+                    out: self.output.at(row * self.columns + self.first_column),
+                    out_stride: self.columns,
+                    width: PANEL.min(self.columns - self.first_column),
+                    accumulate: self.accumulate || first_step > 0,
+                };
+                // SAFETY: passed on to the caller.
+                unsafe { tile.run(self.set, height) };
+            }
+            first_step += block_steps;
+            if first_step == steps {
+                return;
+            }
         }
     }
+}
+
+/// Where the left-hand values of a product lie.
+#[derive(Clone, Copy)]
+struct LeftTiles<T> {
+    data: *const T,
+    /// From one row to the next when these start tiles.
+    tile_stride: usize,
+    /// From one row to the next within a tile.
+    row_stride: usize,
+    depth_stride: usize,
 }
 
 /// A pointer that tasks with disjoint outputs may share.

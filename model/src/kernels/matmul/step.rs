@@ -3,8 +3,6 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use half::bf16;
-
 use super::PANEL;
 
 /// Columns of a block that 256-bit registers hold.
@@ -195,7 +193,7 @@ impl Step for Widened {
 }
 
 /// Two k: bf16 pairs times bf16 pairs, as VDPBF16PS adds them: the upper product first, then the lower, each
-/// sum rounded to f32 and flushed to zero when it is denormal.
+/// sum rounded to f32 and flushed to zero when it is denormal. The rows of a tile stand one after another.
 pub(in crate::kernels) struct Dot;
 
 impl Step for Dot {
@@ -208,7 +206,7 @@ impl Step for Dot {
     #[inline(always)]
     unsafe fn avx512<const ROWS: usize>(
         left: *const u32,
-        row_stride: usize,
+        _row_stride: usize,
         _depth_stride: usize,
         right: *const u32,
         sums: &mut [[__m512; 2]; ROWS],
@@ -218,7 +216,7 @@ impl Step for Dot {
             let low: __m512bh = std::mem::transmute(_mm512_loadu_si512(right.cast()));
             let high: __m512bh = std::mem::transmute(_mm512_loadu_si512(right.add(16).cast()));
             for (row, sums) in sums.iter_mut().enumerate() {
-                let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(*left.add(row * row_stride) as i32));
+                let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(*left.add(row) as i32));
                 sums[0] = _mm512_dpbf16_ps(sums[0], pair, low);
                 sums[1] = _mm512_dpbf16_ps(sums[1], pair, high);
             }
@@ -229,7 +227,7 @@ impl Step for Dot {
     #[inline(always)]
     unsafe fn avx2<const ROWS: usize>(
         left: *const u32,
-        row_stride: usize,
+        _row_stride: usize,
         _depth_stride: usize,
         right: *const u32,
         sums: &mut [[__m256; 2]; ROWS],
@@ -238,7 +236,7 @@ impl Step for Dot {
         unsafe {
             let (lower, upper) = halves(right);
             for (row, sums) in sums.iter_mut().enumerate() {
-                let (left_lower, left_upper) = split(*left.add(row * row_stride));
+                let (left_lower, left_upper) = split(*left.add(row));
                 let value = _mm256_set1_ps(left_upper);
                 sums[0] = flushed_256(_mm256_fmadd_ps(value, upper[0], sums[0]));
                 sums[1] = flushed_256(_mm256_fmadd_ps(value, upper[1], sums[1]));
@@ -272,9 +270,27 @@ pub(super) fn pair_exactly(lower: f32, upper: f32) -> u32 {
 }
 
 /// Two values rounded to bf16, to nearest, ties to even; denormals become zero.
+#[inline(always)]
 pub(super) fn pair_rounded(lower: f32, upper: f32) -> u32 {
-    let round = |value: f32| u32::from(bf16::from_f32(flushed(value)).to_bits());
-    round(lower) | round(upper) << 16
+    rounded(lower) | rounded(upper) << 16
+}
+
+/// The bits of a value in bf16, without a branch, so that a loop over values becomes vector code.
+#[inline(always)]
+fn rounded(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let magnitude = bits & 0x7fff_ffff;
+    // Half of the last place, and the last place itself when it is odd; a carry reaches the exponent as it should.
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    let zero = bits >> 16 & 0x8000;
+    let quiet = bits >> 16 | 0x40;
+    if magnitude > 0x7f80_0000 {
+        quiet
+    } else if magnitude < 0x0080_0000 {
+        zero
+    } else {
+        nearest
+    }
 }
 
 /// The lower and the upper value of a pair.
@@ -317,5 +333,24 @@ unsafe fn halves(pairs: *const u32) -> ([__m256; 2], [__m256; 2]) {
             [_mm256_castsi256_ps(lower[0]), _mm256_castsi256_ps(lower[1])],
             [_mm256_castsi256_ps(upper[0]), _mm256_castsi256_ps(upper[1])],
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rounding_is_that_of_bf16_with_denormals_as_zero(bits: u32) {
+            let value = f32::from_bits(bits);
+            let expected = if value.is_nan() { None } else { Some(bf16::from_f32(flushed(value)).to_bits()) };
+            let found = rounded(value) as u16;
+            prop_assert_eq!(expected.unwrap_or(found), found);
+            prop_assert_eq!(value.is_nan(), bf16::from_bits(found).is_nan());
+        }
     }
 }
