@@ -174,11 +174,11 @@ impl Decoder {
         let k = ops::rotate(&k, spec.key_value_heads, &angles[rules.rotary])?;
         let v = block.value.apply(&input, pass)?;
         let attended = block.output.apply(&attend.attend(index, rules.span, &q, &k, &v)?, pass)?;
-        let x = (x + placed(&attended, &block.attention_norm, NormPlacement::Post)?)?;
+        let x = ops::add(x, &placed(&attended, &block.attention_norm, NormPlacement::Post)?)?;
         let input = placed(&x, &block.mlp_norm, NormPlacement::Pre)?;
         let activated = ops::swiglu(&block.gate.apply(&input, pass)?, &block.up.apply(&input, pass)?)?;
         let transformed = block.down.apply(&activated, pass)?;
-        Ok((&x + placed(&transformed, &block.mlp_norm, NormPlacement::Post)?)?)
+        Ok(ops::add(&x, &placed(&transformed, &block.mlp_norm, NormPlacement::Post)?)?)
     }
 
     /// RMS norm with one of the norm weights.

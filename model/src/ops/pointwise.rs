@@ -116,6 +116,39 @@ impl CustomOp2 for AddBias {
     }
 }
 
+/// `x + y` of one shape: a block's part added to the residual stream.
+pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    x.apply_op2(y, Add)
+}
+
+struct Add;
+
+impl CustomOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        y: &CpuStorage,
+        y_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        if x_layout.shape() != y_layout.shape() {
+            candle_core::bail!("{:?} and {:?} cannot be added", x_layout.shape(), y_layout.shape());
+        }
+        let x = values(x, x_layout)?;
+        let mut out = vec![0.0; x.len()];
+        elementwise::add(x, values(y, y_layout)?, &mut out);
+        output(out, x_layout.shape().clone())
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, _z: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(grad.clone()), Some(grad.clone())))
+    }
+}
+
 /// `silu(gate) * up`.
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.apply_op2(up, Swiglu)
