@@ -11,7 +11,7 @@ use retmask_model::checkpoint::{self, Checkpoint, Destination, StoredType};
 use retmask_model::decoder::Decoder;
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::logprobs::token_logprobs;
-use retmask_model::spec::{ModelSpec, TensorShape};
+use retmask_model::spec::{ModelSpec, RotaryScaling, RotarySpec, TensorShape};
 use retmask_model::text::{TextAssets, TextCodec};
 use retmask_model::{Fault, ModelError, Numerics};
 use serde_json::json;
@@ -332,6 +332,25 @@ fn what_a_gguf_file_cannot_say_is_refused() {
     let error = refused(&rows, &TextAssets { end_tokens: vec![0, 1, 2, 3], ..texts.clone() });
     assert!(error.message.contains("4 end tokens; the format has 3 places"), "{}", error.message);
     assert!(error.hint.is_some_and(|hint| hint.contains("Hugging Face folder")));
+}
+
+#[test]
+fn what_a_configuration_cannot_say_is_refused() {
+    // Divisors that follow no rule a config.json has a name for.
+    let rotary = vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::Divisors(vec![1.0, 3.0].into()) }];
+    let spec = ModelSpec { rotary, ..tiny_spec() };
+    let source = folder();
+    let file = source.path().join("model.gguf");
+    let mut values = |tensor: &TensorShape| Ok(tiny_values(tensor));
+    checkpoint::write_gguf(&file, &spec, StoredType::F32, &mut values, None).expect("a GGUF file can");
+    let model = open(&file);
+    assert_eq!(model.spec().rotary, spec.rotary);
+    let target = folder();
+    let refused = model.export(whole(target.path()), StoredType::F32, None, &mut |_| Ok(()));
+    let error = refused.expect_err("refused");
+    assert_eq!(error.fault, Fault::Input);
+    assert!(error.message.contains("a config.json cannot hold this model"), "{}", error.message);
+    assert_eq!(fs::read_dir(target.path()).expect("a folder").count(), 0);
 }
 
 #[test]

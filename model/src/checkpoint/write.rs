@@ -31,8 +31,8 @@ pub struct Written {
 /// config.json last.
 ///
 /// # Errors
-/// Whatever `tensor` returns; `Input` naming a tensor with a value that is not finite (in the stored type);
-/// `Internal` for one of a wrong length; `Environment` when a file cannot be written.
+/// Whatever `tensor` returns; `Input` for a model no config.json can describe, and naming a tensor with a value that is
+/// not finite (in the stored type); `Internal` for one of a wrong length; `Environment` when a file cannot be written.
 pub fn write(
     folder: &Path,
     spec: &ModelSpec,
@@ -63,7 +63,7 @@ pub fn write_sharded(
         text.map_or(&[], |text| &text.end_tokens),
         text.and_then(|text| text.padding_token),
     )
-    .map_err(ModelError::internal)?;
+    .map_err(|reason| ModelError::input(format!("a config.json cannot hold this model: {reason}")))?;
     let tensors = spec.tensors();
     let written = write_weights(folder, &shards(&tensors, stored_type, shard_bytes), stored_type, tensor)?;
     if let Some(text) = text {

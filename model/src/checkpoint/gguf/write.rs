@@ -20,9 +20,9 @@ struct Entry {
     offset: u64,
 }
 
-/// Writes a model as one GGUF file that llama.cpp and this program read: matrices in `stored_type`, vectors (norms
-/// and biases) in f32, as llama.cpp has them; Llama's query and key rows as rotated pairs; tokenizer and chat
-/// template in the metadata where `text` is given. The same model gives the same bytes. `tensor` is asked for each of
+/// Writes a model as one GGUF file, laid out as llama.cpp's converter does: matrices in `stored_type`, vectors (norms
+/// and biases) in f32, Llama's query and key rows as rotated pairs, tokenizer and chat template in the metadata where
+/// `text` is given. The same model gives the same bytes. `tensor` is asked for each of
 /// [`ModelSpec::tensors`] in their order and gives its values in f32, row-major; one is held at a time.
 ///
 /// # Errors
