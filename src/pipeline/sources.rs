@@ -16,6 +16,8 @@ pub const PATH_TYPES: &[(&str, Media)] = &[
     ("needles", Media::Needles),
     ("instructions", Media::Instructions),
     ("helmet-data", Media::HelmetData),
+    ("prompt-templates", Media::PromptTemplates),
+    ("tokenizer", Media::Tokenizer),
     ("published-scores", Media::PublishedScores),
 ];
 /// The type key of a model built into the program.

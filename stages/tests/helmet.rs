@@ -9,10 +9,10 @@ use retmask_stages::artifact::{Media, schema, table};
 use retmask_stages::contract::{
     Cancel, Context, Fault, Inputs, Kind, Outputs, SilentProgress, StageError, StageResult,
 };
-use retmask_stages::helmet::dataset::{self, Dataset, Example, Request};
+use retmask_stages::helmet::dataset::{self, Dataset, Example, Records, Request};
 use retmask_stages::helmet::template::Templates;
 use retmask_stages::helmet::tokens::Tokens;
-use retmask_stages::helmet::{DataFolder, Helmet, Parameters, Room, prepare};
+use retmask_stages::helmet::{DataFolder, Form, Helmet, Parameters, Room, prepare};
 use retmask_stages::helmet_score::{self, HelmetScore};
 
 /// A tokenizer of about three characters a token, as byte-pair encodings have on keys and numbers.
@@ -25,6 +25,16 @@ impl Tokens for Triples {
 
     fn starts(&self, text: &str) -> StageResult<Vec<usize>> {
         Ok(std::iter::once(0).chain(text.char_indices().step_by(3).map(|(place, _)| place)).collect())
+    }
+
+    fn ends(&self, text: &str) -> StageResult<Vec<usize>> {
+        let mut ends = self.starts(text)?.split_off(1);
+        ends.push(text.len());
+        Ok(ends)
+    }
+
+    fn chat(&self, user: &str) -> StageResult<Vec<u32>> {
+        self.encode(user)
     }
 }
 
@@ -43,8 +53,10 @@ fn examples(name: &str, length: usize, samples: usize, seed: u64) -> Vec<Example
         samples,
         seed,
         shots: None,
+        records: Records::Generated,
         template: &template,
         tokens: &Triples,
+        length_tokens: &Triples,
         data: None,
         check: &|| Ok(()),
     };
@@ -59,7 +71,7 @@ fn generated_prompts_fill_their_length_and_hold_their_answers() {
         let template = templates.of(name).unwrap();
         for length in [1_024, 4_096, 32_768] {
             for example in examples(name, length, 6, 42) {
-                let prompt = prepare(&template, &example, room(dataset, length), &Triples).unwrap();
+                let prompt = prepare(&template, &example, room(dataset, length), Form::Completion, &Triples).unwrap();
                 let whole = prompt.ids.len() + dataset.max_new_tokens();
                 // One pair or needle of two UUIDs is about 40 tokens here; nothing is cut.
                 assert!(whole <= length && whole + 45 > length, "{name} at {length}: {whole}");
@@ -137,8 +149,10 @@ fn a_length_too_short_for_one_pair_is_refused() {
         samples: 1,
         seed: 42,
         shots: None,
+        records: Records::Generated,
         template: &templates.of("json_kv").unwrap(),
         tokens: &Triples,
+        length_tokens: &Triples,
         data: None,
         check: &|| Ok(()),
     };
@@ -171,6 +185,7 @@ fn sets_that_need_data_say_so_before_the_model_is_opened() {
     std::fs::write(data.path().join("banking77/test.csv"), "text,category\n").unwrap();
     inputs.insert("data", "", Media::HelmetData, data.path());
     let error = refused::<Helmet>(&parameters, &inputs);
+    assert!(error.message.starts_with("icl_banking77: "), "{}", error.message);
     assert!(error.message.ends_with("lacks banking77/train.csv, label_names/banking77.txt"), "{}", error.message);
 }
 
@@ -202,8 +217,10 @@ fn in_context(name: &str, data: &DataFolder) -> StageResult<Vec<Example>> {
         samples: 500,
         seed: 42,
         shots: Some(4),
+        records: Records::Generated,
         template: &templates.of(name)?,
         tokens: &Triples,
+        length_tokens: &Triples,
         data: Some(data),
         check: &|| Ok(()),
     })

@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use retmask_stages::contract::StageResult;
-use retmask_stages::helmet::dataset::{self, Answered, Example, Request};
+use retmask_stages::helmet::dataset::{self, Answered, Example, Records, Request};
 use retmask_stages::helmet::datasets::shots;
 use retmask_stages::helmet::random::{PythonRandom, permutation, text_seed};
 use retmask_stages::helmet::score::{best_of_raw_and_parsed, multiple_choice};
@@ -96,19 +96,29 @@ impl Tokens for NoTokens {
     fn starts(&self, _text: &str) -> StageResult<Vec<usize>> {
         panic!("no tokenizer was expected to be asked")
     }
+
+    fn ends(&self, _text: &str) -> StageResult<Vec<usize>> {
+        panic!("no tokenizer was expected to be asked")
+    }
+
+    fn chat(&self, _user: &str) -> StageResult<Vec<u32>> {
+        panic!("no tokenizer was expected to be asked")
+    }
 }
 
 fn examples(name: &str, length: usize, templates: &Templates) -> Vec<Example> {
     let dataset = dataset::by_name(name).unwrap();
     let data = DataFolder::new(&shared("data/helmet"));
-    data.require(dataset.files()).unwrap();
+    data.require(&dataset.files(length, Records::Generated).unwrap(), dataset.hint()).unwrap();
     let request = Request {
         room: Room { length, new_tokens: dataset.max_new_tokens(), window: length },
         samples: dataset.samples(),
         seed: 42,
         shots: None,
+        records: Records::Generated,
         template: &templates.of(name).unwrap(),
         tokens: &NoTokens,
+        length_tokens: &NoTokens,
         data: Some(&data),
         check: &|| Ok(()),
     };
@@ -180,6 +190,43 @@ fn demonstrations_and_answer_lengths_are_those_of_the_configurations() {
     assert_eq!(runs, 20);
 }
 
+#[test]
+#[ignore = "needs the shared HELMET configurations; scripts/test runs it"]
+fn files_answers_and_forms_are_those_of_the_configurations() {
+    let mut sets = std::collections::BTreeSet::new();
+    for run in lines(&shared("data/helmet/helmet_configs.jsonl")) {
+        let Some(dataset) = dataset::by_config_name(text(&run, "dataset")) else { continue };
+        let length = number(&run, "input_max_length") as usize;
+        assert_eq!(dataset.max_new_tokens() as u64, number(&run, "generation_max_length"), "{run}");
+        assert_eq!(dataset.samples() as u64, number(&run, "max_test_samples"), "{run}");
+        assert_eq!(Some(dataset.chat()), run["use_chat_template"].as_bool(), "{run}");
+        let files = dataset.files(length, Records::Benchmark).unwrap();
+        let named: Vec<&str> = ["test_file", "demo_file"]
+            .map(|field| text(&run, field))
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .collect();
+        for name in named {
+            let ours = name.strip_prefix("data/").unwrap_or(name);
+            assert!(files.iter().any(|file| file == ours), "{run}: {files:?}");
+        }
+        sets.insert((dataset.name(), length));
+    }
+    assert_eq!(sets.len(), 21 * 5);
+}
+
+#[test]
+#[ignore = "needs the shared HELMET templates; scripts/test runs it"]
+fn the_benchmarks_wording_is_known_as_such_and_ours_is_not() {
+    let place = shared("data/helmet/prompt_templates.json");
+    let benchmark = Templates::from_json(&std::fs::read_to_string(place).unwrap(), "prompt_templates.json").unwrap();
+    let own = Templates::own().unwrap();
+    for dataset in dataset::ALL {
+        assert!(benchmark.of(dataset.name()).unwrap().is_benchmarks(), "{}", dataset.name());
+        assert!(!own.of(dataset.name()).unwrap().is_benchmarks(), "{}", dataset.name());
+    }
+}
+
 /// The raw output of a vector's row, and its golds: its own, or those of the prediction file it names.
 fn output_and_golds(vector: &Value, folder: &Path) -> (String, Vec<String>) {
     let rows = lines(&folder.join(text(vector, "file")));
@@ -227,12 +274,13 @@ fn scores_equal_the_reference_on_real_predictions() {
     let vectors = lines(&shared("data/helmet/golden/qa_metric_vectors.jsonl"));
     assert_eq!(vectors.len(), 560);
     let folder = shared("data/helmet/infinitebench_preds");
+    let facts = serde_json::Map::new();
     for vector in &vectors {
         let (output, golds) = output_and_golds(vector, &folder);
         if let Some(parsed) = vector["parsed_output"].as_str() {
             assert_eq!(parse_output(&output, "Answer:"), parsed, "{vector}");
         }
-        let answered = Answered { output: &output, answers: &golds };
+        let answered = Answered { output: &output, answers: &golds, facts: &facts };
         let computed = match text(vector, "file").contains("choice") {
             true => multiple_choice(answered, "Answer:"),
             false => best_of_raw_and_parsed(answered, "Answer:"),

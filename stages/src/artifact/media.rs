@@ -24,6 +24,10 @@ pub enum Media {
     Instructions,
     /// A folder with HELMET's data files.
     HelmetData,
+    /// The wording of evaluation prompts: JSON `{"dataset": {"part": text}}`.
+    PromptTemplates,
+    /// A tokenizer.json.
+    Tokenizer,
     /// A published head-score file: JSON `{"layer-head": [score per trial]}`.
     PublishedScores,
     /// A row per head: retrieval score, per-trial scores.
@@ -61,6 +65,8 @@ impl Media {
         Self::Needles,
         Self::Instructions,
         Self::HelmetData,
+        Self::PromptTemplates,
+        Self::Tokenizer,
         Self::PublishedScores,
         Self::HeadScores,
         Self::HeadScoreSummary,
@@ -84,6 +90,8 @@ impl Media {
             Self::Needles => "retmask/needles;v1",
             Self::Instructions => "retmask/instructions;v1",
             Self::HelmetData => "retmask/helmet-data;v1",
+            Self::PromptTemplates => "retmask/prompt-templates;v1",
+            Self::Tokenizer => "retmask/tokenizer;v1",
             Self::PublishedScores => "retmask/published-scores;v1",
             Self::HeadScores => "retmask/head-scores;v1",
             Self::HeadScoreSummary => "retmask/head-score-summary;v1",
@@ -106,7 +114,9 @@ impl Media {
         match self {
             Self::Model => Form::FileOrTree,
             Self::Needles | Self::HelmetData => Form::Tree,
-            Self::Instructions | Self::PublishedScores | Self::ReportPage => Form::File,
+            Self::Instructions | Self::PromptTemplates | Self::Tokenizer | Self::PublishedScores | Self::ReportPage => {
+                Form::File
+            }
             _ => Form::Table,
         }
     }

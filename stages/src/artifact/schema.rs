@@ -156,6 +156,8 @@ pub fn of(media: Media) -> Option<Schema> {
         | Media::Needles
         | Media::Instructions
         | Media::HelmetData
+        | Media::PromptTemplates
+        | Media::Tokenizer
         | Media::PublishedScores
         | Media::ReportPage => return None,
     };

@@ -74,13 +74,17 @@ mod tests {
     #[test]
     fn every_dataset_has_a_category_and_reports_its_metric() {
         let none = ["".to_owned()];
+        let facts = serde_json::json!({"qrel": [["1", 1]], "qa_pairs": [["a"]], "answers": [["a"]]});
         for dataset in dataset::ALL {
             let category = of(dataset.name()).unwrap();
-            let scored = dataset.score(dataset::Answered { output: "", answers: &none });
+            let answered = dataset::Answered { output: "", answers: &none, facts: facts.as_object().unwrap() };
+            let mut metrics: Vec<&str> = dataset.score(answered).unwrap().iter().map(|(name, _)| *name).collect();
+            metrics.extend(dataset.outside().map_or(&[][..], |outside| outside.metrics()));
             for (_, metric) in category.measures.iter().filter(|(name, _)| *name == dataset.name()) {
-                assert!(scored.iter().any(|(name, _)| name == metric), "{} has no {metric}", dataset.name());
+                assert!(metrics.contains(metric), "{} has no {metric}", dataset.name());
             }
         }
+        assert_eq!(dataset::ALL.len(), 21);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod csv;
 mod data;
 pub mod dataset;
 pub mod datasets;
+pub mod lengths;
 mod parameters;
 mod prompt;
 pub mod random;
@@ -18,6 +19,7 @@ pub mod template;
 pub mod tokens;
 
 pub use data::DataFolder;
-pub use parameters::Parameters;
-pub use prompt::{Prompt, Room, prepare, render};
-pub use run::Helmet;
+pub use dataset::Records;
+pub use parameters::{ChatTemplate, Parameters};
+pub use prompt::{Form, Prompt, Room, prepare, render};
+pub use run::{BENCHMARKS, CUT_BY, Helmet, MODELS, WORDING};

@@ -4,8 +4,19 @@ use retmask_model::Numerics;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::dataset;
+use super::dataset::{self, Records};
 use crate::contract::ParameterError;
+
+/// When the model is asked through its chat template.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChatTemplate {
+    /// Where HELMET does (Cite, LongQA, Summ), if the model has a template.
+    #[default]
+    ByDataset,
+    /// Never: HELMET's way with base models.
+    Never,
+}
 
 /// Parameters of `helmet`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,12 +26,17 @@ pub struct Parameters {
     pub datasets: Vec<String>,
     /// Tokens of prompt and answer together, by the model's own tokenizer.
     pub length: u32,
-    /// At most so many examples per dataset; by default HELMET's number (500 for the in-context sets, else 100).
+    /// At most so many examples per dataset; by default HELMET's number (500 for the in-context sets, else 100). Of
+    /// RAG and Re-rank these are questions, each asked at several depths or in several orders.
     pub samples: Option<u32>,
     /// Seed of all choices.
     pub seed: u64,
     /// Demonstrations of the in-context sets, instead of the number HELMET takes at this length.
     pub shots: Option<u32>,
+    /// Where the records of json_kv and the RULER sets come from.
+    pub records: Records,
+    /// When the model is asked through its chat template.
+    pub chat_template: ChatTemplate,
     /// End answers at the first newline. HELMET's released code never does, whatever its settings say.
     pub stop_at_newline: bool,
     /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
@@ -36,6 +52,8 @@ impl Default for Parameters {
             samples: None,
             seed: 42,
             shots: None,
+            records: Records::Generated,
+            chat_template: ChatTemplate::ByDataset,
             stop_at_newline: false,
             numerics: Numerics::F32,
         }
@@ -97,7 +115,7 @@ mod tests {
     fn the_default_needs_no_data_and_slips_are_refused_by_field() {
         assert_eq!(Parameters::default().check(), Ok(()));
         let defaults = Parameters::default();
-        assert!(defaults.datasets.iter().all(|name| dataset::by_name(name).unwrap().files().is_empty()));
+        assert!(defaults.datasets.iter().all(|name| !dataset::by_name(name).unwrap().needs_data(Records::Generated)));
         assert!(
             refused(|all| all.datasets = vec!["jsonkv".into()]).contains("no dataset `jsonkv`; there are: json_kv")
         );

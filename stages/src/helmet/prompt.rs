@@ -31,11 +31,20 @@ impl Room {
     }
 }
 
+/// How an example is put to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Plain text that ends in the assistant prefix.
+    Completion,
+    /// The user's part as a turn of the model's chat template; the assistant prefix is left out.
+    Chat,
+}
+
 /// A prompt ready to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     pub ids: Vec<u32>,
-    /// The rendered assistant prefix: the end of the prompt, put back before what the model writes.
+    /// The rendered assistant prefix: the end of the prompt, put back before what the model writes. Empty in a chat.
     pub prefix: String,
 }
 
@@ -55,9 +64,14 @@ pub fn render(template: &Template<'_>, fields: &Fields) -> StageResult<(String, 
 ///
 /// # Errors
 /// `Input` when the rest of the prompt alone is too long.
-pub fn prepare(template: &Template<'_>, example: &Example, room: Room, tokens: &dyn Tokens) -> StageResult<Prompt> {
-    let (text, prefix) = render(template, &example.fields)?;
-    let mut ids = tokens.encode(&text)?;
+pub fn prepare(
+    template: &Template<'_>,
+    example: &Example,
+    room: Room,
+    form: Form,
+    tokens: &dyn Tokens,
+) -> StageResult<Prompt> {
+    let (mut ids, prefix) = encoded(template, &example.fields, form, tokens)?;
     let mut fields = None;
     let mut excess = ids.len().saturating_sub(room.prompt()?);
     while excess > 0 {
@@ -66,11 +80,26 @@ pub fn prepare(template: &Template<'_>, example: &Example, room: Room, tokens: &
         let starts = tokens.starts(context)?;
         let kept = starts.len().checked_sub(excess).map(|token| starts[token]).filter(|&end| end < context.len());
         context.truncate(floor_char_boundary(context, kept.ok_or_else(|| too_long(ids.len(), room))?));
-        let (text, _) = render(template, fields)?;
-        ids = tokens.encode(&text)?;
+        ids = encoded(template, fields, form, tokens)?.0;
         excess = (ids.len() + room.new_tokens).saturating_sub(room.window);
     }
     Ok(Prompt { ids, prefix })
+}
+
+/// The token ids and the assistant prefix at their end.
+fn encoded(
+    template: &Template<'_>,
+    fields: &Fields,
+    form: Form,
+    tokens: &dyn Tokens,
+) -> StageResult<(Vec<u32>, String)> {
+    match form {
+        Form::Completion => {
+            let (text, prefix) = render(template, fields)?;
+            Ok((tokens.encode(&text)?, prefix))
+        }
+        Form::Chat => Ok((tokens.chat(&template.render("user_template", fields)?)?, String::new())),
+    }
 }
 
 fn floor_char_boundary(text: &str, place: usize) -> usize {
@@ -104,7 +133,7 @@ mod tests {
     fn prepared(words: usize, room: Room) -> StageResult<Prompt> {
         let context: Vec<String> = (0..words).map(|word| format!("w{word}")).collect();
         let templates = Templates::from_json(TEMPLATE, "t").unwrap();
-        prepare(&templates.of("d").unwrap(), &example(&context.join(" ")), room, &Words)
+        prepare(&templates.of("d").unwrap(), &example(&context.join(" ")), room, Form::Completion, &Words)
     }
 
     #[test]
@@ -113,6 +142,16 @@ mod tests {
         let (text, prefix) = render(&templates.of("d").unwrap(), &example("x y").fields).unwrap();
         assert_eq!(text, "Read on.\nx y\nAsk q\nAnswer q:");
         assert_eq!(prefix, "Answer q:");
+    }
+
+    #[test]
+    fn a_chat_holds_the_users_part_alone() {
+        let templates = Templates::from_json(TEMPLATE, "t").unwrap();
+        let room = Room { length: 15, new_tokens: 3, window: 100 };
+        let chat = |context| prepare(&templates.of("d").unwrap(), &example(context), room, Form::Chat, &Words).unwrap();
+        // The token in front, "user:", "Read", "on.", x, "Ask", "q", "assistant:".
+        assert_eq!((chat("x").ids.len(), chat("x").prefix.as_str()), (8, ""));
+        assert_eq!(chat("a b c d e f g h i").ids.len(), 12);
     }
 
     #[test]

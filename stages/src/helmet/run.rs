@@ -8,11 +8,12 @@ use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, generate
 use retmask_model::text::TextCodec;
 use retmask_model::{ModelError, ModelResult, Numerics};
 
-use super::data::{DataFolder, HINT};
+use super::data::DataFolder;
 use super::dataset::{self, Dataset, Request};
-use super::parameters::Parameters;
-use super::prompt::{Room, prepare};
+use super::parameters::{ChatTemplate, Parameters};
+use super::prompt::{Form, Room, prepare};
 use super::template::Templates;
+use super::tokens::{Tokens, tokenizer};
 use crate::artifact::predictions::{self, Prediction};
 use crate::artifact::{Media, mask};
 use crate::contract::{
@@ -41,6 +42,18 @@ impl Kind for Helmet {
             media: &[Media::Mask],
             arity: Arity::Optional,
             summary: "Heads to mask while answering",
+        },
+        InputPort {
+            name: "templates",
+            media: &[Media::PromptTemplates],
+            arity: Arity::Optional,
+            summary: "The wording of the prompts, instead of the project's own",
+        },
+        InputPort {
+            name: "length-tokenizer",
+            media: &[Media::Tokenizer],
+            arity: Arity::Optional,
+            summary: "The tokenizer that decides the first cut of long documents (HELMET: Llama-2's), instead of the model's",
         },
     ];
     const OUTPUTS: &'static [OutputPort] = &[OutputPort {
@@ -75,7 +88,21 @@ impl Kind for Helmet {
         }
         let codec = checkpoint.text_codec()?;
         let stop_tokens = stop_tokens(&codec, parameters.stop_at_newline)?;
-        let questions = questions(parameters, &datasets, data.as_ref(), &codec, spec.context_length, context)?;
+        let templates = match inputs.optional("templates") {
+            None => Templates::own()?,
+            Some(input) => Templates::read(&input.path)?,
+        };
+        let length_tokens = inputs.optional("length-tokenizer").map(|input| tokenizer(&input.path)).transpose()?;
+        let making = Making {
+            parameters,
+            templates: &templates,
+            data: data.as_ref(),
+            codec: &codec,
+            length_tokens: length_tokens.as_ref(),
+            window: spec.context_length,
+            context,
+        };
+        let questions = making.questions(&datasets)?;
 
         context.progress().phase("load the model", "models", 1);
         let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
@@ -107,19 +134,24 @@ impl Kind for Helmet {
 fn wanted(parameters: &Parameters, data: Option<&DataFolder>) -> StageResult<Vec<&'static dyn Dataset>> {
     let datasets: Option<Vec<&dyn Dataset>> = parameters.datasets.iter().map(|name| dataset::by_name(name)).collect();
     let datasets = datasets.ok_or_else(|| StageError::internal("the datasets were not checked"))?;
-    let needing: Vec<&str> =
-        datasets.iter().filter(|dataset| !dataset.files().is_empty()).map(|dataset| dataset.name()).collect();
+    let needing: Vec<&&dyn Dataset> =
+        datasets.iter().filter(|dataset| dataset.needs_data(parameters.records)).collect();
     match data {
-        None if !needing.is_empty() => {
-            let message = format!("{} need HELMET's data, but the port `data` is not connected", needing.join(", "));
-            return Err(StageError::input(message).with_hint(HINT));
+        None => {
+            if let Some(first) = needing.first() {
+                let names: Vec<&str> = needing.iter().map(|dataset| dataset.name()).collect();
+                let message = format!("{} need HELMET's data, but the port `data` is not connected", names.join(", "));
+                return Err(StageError::input(message).with_hint(first.hint()));
+            }
         }
-        None => {}
         Some(folder) => {
-            let mut files: Vec<&str> = datasets.iter().flat_map(|dataset| dataset.files().iter().copied()).collect();
-            files.sort_unstable();
-            files.dedup();
-            folder.require(&files)?;
+            for dataset in needing {
+                let files = dataset.files(parameters.length as usize, parameters.records)?;
+                folder.require(&files, dataset.hint()).map_err(|error| StageError {
+                    message: format!("{}: {}", dataset.name(), error.message),
+                    ..error
+                })?;
+            }
         }
     }
     Ok(datasets)
@@ -149,42 +181,71 @@ struct Question {
     row: Prediction,
 }
 
-fn questions(
-    parameters: &Parameters,
-    datasets: &[&'static dyn Dataset],
-    data: Option<&DataFolder>,
-    codec: &TextCodec,
+/// What prompts are made of.
+struct Making<'a> {
+    parameters: &'a Parameters,
+    templates: &'a Templates,
+    data: Option<&'a DataFolder>,
+    codec: &'a TextCodec,
+    length_tokens: Option<&'a TextCodec>,
+    /// The longest sequence of the model.
     window: usize,
-    context: &Context,
-) -> StageResult<Vec<Question>> {
-    let templates = Templates::own()?;
-    context.progress().phase("make prompts", "datasets", datasets.len() as u64);
-    let mut questions = Vec::new();
-    for dataset in datasets {
-        let template = templates.of(dataset.name())?;
-        let room = Room { length: parameters.length as usize, new_tokens: dataset.max_new_tokens(), window };
-        let check = || context.check_cancelled();
+    context: &'a Context,
+}
+
+impl Making<'_> {
+    fn questions(&self, datasets: &[&'static dyn Dataset]) -> StageResult<Vec<Question>> {
+        self.context.progress().phase("make prompts", "datasets", datasets.len() as u64);
+        let mut questions = Vec::new();
+        for dataset in datasets {
+            let named =
+                |error: StageError| StageError { message: format!("{}: {}", dataset.name(), error.message), ..error };
+            questions.extend(self.questions_of(*dataset).map_err(named)?);
+            self.context.progress().advance(1);
+        }
+        log_prompts(&questions, self.context);
+        Ok(questions)
+    }
+
+    fn questions_of(&self, dataset: &'static dyn Dataset) -> StageResult<Vec<Question>> {
+        let parameters = self.parameters;
+        let template = self.templates.of(dataset.name())?;
+        let length = parameters.length as usize;
+        let room = Room { length, new_tokens: dataset.max_new_tokens(), window: self.window };
+        let check = || self.context.check_cancelled();
         let request = Request {
             room,
             samples: parameters.samples.map_or(dataset.samples(), |samples| samples as usize),
             seed: parameters.seed,
             shots: parameters.shots.map(|shots| shots as usize),
+            records: parameters.records,
             template: &template,
-            tokens: codec,
-            data,
+            tokens: self.codec,
+            length_tokens: self.length_tokens.unwrap_or(self.codec) as &dyn Tokens,
+            data: self.data,
             check: &check,
         };
-        let named =
-            |error: StageError| StageError { message: format!("{}: {}", dataset.name(), error.message), ..error };
-        let examples = dataset.examples(&request).map_err(named)?;
+        let by_dataset = parameters.chat_template == ChatTemplate::ByDataset;
+        let form = match by_dataset && dataset.chat() && self.codec.has_chat_template() {
+            true => Form::Chat,
+            false => Form::Completion,
+        };
+        let examples = dataset.examples(&request)?;
         if examples.is_empty() {
-            return Err(StageError::input(format!("{}: the data hold no example", dataset.name())));
+            return Err(StageError::input("the data hold no example"));
         }
-        for (number, example) in examples.into_iter().enumerate() {
-            context.check_cancelled()?;
-            let prompt = prepare(&template, &example, room, codec).map_err(|error| {
-                named(StageError { message: format!("example {number}: {}", error.message), ..error })
-            })?;
+        let mut questions = Vec::with_capacity(examples.len());
+        for (number, mut example) in examples.into_iter().enumerate() {
+            self.context.check_cancelled()?;
+            let prompt = prepare(&template, &example, room, form, self.codec)
+                .map_err(|error| StageError { message: format!("example {number}: {}", error.message), ..error })?;
+            // What a reader of the scores has to know of the prompts goes with them.
+            if template.is_benchmarks() {
+                example.facts.insert(WORDING.into(), BENCHMARKS.into());
+            }
+            if dataset.cuts_documents() && self.length_tokens.is_none() {
+                example.facts.insert(CUT_BY.into(), MODELS.into());
+            }
             let row = Prediction {
                 dataset: dataset.name().into(),
                 length: parameters.length,
@@ -198,11 +259,18 @@ fn questions(
             };
             questions.push(Question { prompt: prompt.ids, max_new_tokens: room.new_tokens, row });
         }
-        context.progress().advance(1);
+        Ok(questions)
     }
-    log_prompts(&questions, context);
-    Ok(questions)
 }
+
+/// The fact that says whose wording a prompt has; without it, the project's or another one's.
+pub const WORDING: &str = "wording";
+/// HELMET's own.
+pub const BENCHMARKS: &str = "benchmark";
+/// The fact that says which tokenizer cut the document first; without it, the one given for that.
+pub const CUT_BY: &str = "document_cut_by";
+/// The evaluated model's.
+pub const MODELS: &str = "model";
 
 /// Writes the prompts' sizes to the log, a line per dataset.
 fn log_prompts(questions: &[Question], context: &Context) {

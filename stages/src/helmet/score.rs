@@ -1,7 +1,12 @@
 //! Post-processing and metrics that several datasets share.
 
-use super::dataset::{Answered, MetricValue};
-use crate::metrics::{exact_match, f1, parse_output, rouge_l_and_l_sum, substring_exact_match};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::dataset::{Answered, MetricValue, Scored};
+use crate::metrics::citations::list_scores;
+use crate::metrics::ranking::{ndcg, parse_ranking};
+use crate::metrics::{exact_match, f1, normalize, parse_output, rouge_l_and_l_sum, substring_exact_match};
 
 /// The metrics of short answers, in the order of their columns.
 const ANSWER_METRICS: [&str; 7] =
@@ -58,6 +63,53 @@ pub fn ruler_recall(answered: Answered<'_>) -> Vec<MetricValue> {
     vec![("ruler_recall", found as f64 / answered.answers.len().max(1) as f64)]
 }
 
+/// A fact of an example.
+///
+/// # Errors
+/// That it is missing or malformed.
+pub fn fact<T: DeserializeOwned>(facts: &Map<String, Value>, name: &str) -> Result<T, String> {
+    let value = facts.get(name).ok_or_else(|| format!("the fact `{name}` is missing"))?;
+    T::deserialize(value).map_err(|error| format!("the fact `{name}`: {error}"))
+}
+
+/// NDCG of the ten highest of a ranking by the judgments in the fact `qrel`: a list of (id, relevance).
+///
+/// # Errors
+/// When the judgments are missing.
+pub fn ranking_metrics(answered: Answered<'_>) -> Scored {
+    let judged: Vec<(String, u32)> = fact(answered.facts, "qrel")?;
+    if judged.is_empty() {
+        return Err("the fact `qrel` names no passage".into());
+    }
+    Ok(vec![("NDCG@10", ndcg(&parse_ranking(answered.output), &judged, 10))])
+}
+
+/// The share of questions in the fact `qa_pairs` of which a short answer occurs in the output, both normalised.
+///
+/// # Errors
+/// When the questions are missing.
+pub fn short_answer_recall(output: &str, facts: &Map<String, Value>) -> Result<f64, String> {
+    let questions: Vec<Vec<String>> = fact(facts, "qa_pairs")?;
+    if questions.is_empty() {
+        return Err("the fact `qa_pairs` is empty".into());
+    }
+    let output = normalize(output);
+    let found = questions.iter().filter(|answers| answers.iter().any(|answer| output.contains(&normalize(answer))));
+    Ok(found.count() as f64 / questions.len() as f64)
+}
+
+/// The share of the golds in the fact `answers` that are among the output's items, five being enough.
+///
+/// # Errors
+/// When the golds are missing.
+pub fn top_five_recall(output: &str, facts: &Map<String, Value>) -> Result<f64, String> {
+    let golds: Vec<Vec<String>> = fact(facts, "answers")?;
+    if golds.is_empty() {
+        return Err("the fact `answers` is empty".into());
+    }
+    Ok(list_scores(output, &golds).recall_of_five)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,10 +125,11 @@ mod tests {
     #[test]
     fn each_metric_takes_its_own_best_of_raw_and_parsed() {
         let answers = golds(&["owl"]);
-        let answered = Answered { output: "Answer: owl\nQuestion: who else?", answers: &answers };
+        let facts = Map::new();
+        let answered = Answered { facts: &facts, output: "Answer: owl\nQuestion: who else?", answers: &answers };
         let scores = best_of_raw_and_parsed(answered, "Answer:");
         assert_eq!((value(&scores, "exact_match"), value(&scores, "substring_exact_match")), (1.0, 1.0));
-        let later = Answered { output: "Answer: bee\nAnswer: owl", answers: &answers };
+        let later = Answered { facts: &facts, output: "Answer: bee\nAnswer: owl", answers: &answers };
         assert_eq!(value(&best_of_raw_and_parsed(later, "Answer:"), "substring_exact_match"), 1.0);
         assert_eq!(value(&parsed_only(later, "Answer:"), "substring_exact_match"), 0.0);
     }
@@ -84,7 +137,7 @@ mod tests {
     #[test]
     fn an_option_counts_by_letter_or_by_its_full_text() {
         let answers = golds(&["B", "B. The owl"]);
-        let score = |output| multiple_choice(Answered { output, answers: &answers }, "Answer:");
+        let score = |output| multiple_choice(Answered { facts: &Map::new(), output, answers: &answers }, "Answer:");
         assert_eq!(value(&score("Answer: B"), "exact_match"), 1.0);
         assert_eq!(value(&score("Answer: B"), "substring_exact_match"), 0.0);
         assert_eq!(value(&score("It must be b. the owl, surely"), "exact_match"), 1.0);
@@ -94,7 +147,8 @@ mod tests {
     #[test]
     fn recall_counts_the_golds_that_occur() {
         let answers = golds(&["1234567", "AbC"]);
-        let score = |output| value(&ruler_recall(Answered { output, answers: &answers }), "ruler_recall");
+        let score =
+            |output| value(&ruler_recall(Answered { facts: &Map::new(), output, answers: &answers }), "ruler_recall");
         assert_eq!([score("x abc."), score("abc 12345678"), score("")], [0.5, 1.0, 0.0]);
     }
 }

@@ -140,8 +140,13 @@ fn score_one(prediction: &Prediction) -> Result<Vec<ExampleScore>, String> {
     if prediction.answers.iter().any(|gold| cells(gold) > MOST_CELLS) {
         return Err(format!("the output of {} words is beyond any model's answer", words(&prediction.output)));
     }
-    let answered = Answered { output: &prediction.output, answers: &prediction.answers };
-    let scores = dataset.score(answered).into_iter().map(|(metric, value)| ExampleScore {
+    let facts: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&prediction.facts).map_err(|error| format!("the facts are not a JSON object: {error}"))?;
+    let answered = Answered { output: &prediction.output, answers: &prediction.answers, facts: &facts };
+    let scored = dataset
+        .score(answered)
+        .map_err(|reason| format!("example {} of {}: {reason}", prediction.example, prediction.dataset))?;
+    let scores = scored.into_iter().map(|(metric, value)| ExampleScore {
         dataset: prediction.dataset.clone(),
         length: prediction.length,
         example: prediction.example,

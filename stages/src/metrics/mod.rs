@@ -2,8 +2,11 @@
 
 mod answer;
 pub mod bootstrap;
+pub mod citations;
 mod normalize;
 mod parse;
+pub mod punkt;
+pub mod ranking;
 mod rouge;
 
 pub use answer::{exact_match, f1, substring_exact_match};

@@ -26,17 +26,22 @@ pub(crate) fn trim(text: &str) -> &str {
 }
 
 /// Python's `str.isspace` for one character: Unicode white space and the four ASCII separators.
-fn is_space(character: char) -> bool {
+pub(super) fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
 
 /// Python's `\w` for one character: a letter, a number, or the underscore. (Rust's `is_alphanumeric` also
 /// takes combining vowel signs and circled letters.)
-fn is_word(character: char) -> bool {
+pub(super) fn is_word(character: char) -> bool {
     let category = CodePointMapData::<GeneralCategory>::new().get(character);
     character == '_'
         || GeneralCategoryGroup::Letter.contains(category)
         || GeneralCategoryGroup::Number.contains(category)
+}
+
+/// Python's `\d` for one character: a decimal digit of any script.
+pub(super) fn is_digit(character: char) -> bool {
+    CodePointMapData::<GeneralCategory>::new().get(character) == GeneralCategory::DecimalNumber
 }
 
 /// Replaces every run of word characters that is exactly an article by one space.

@@ -2,7 +2,7 @@
 
 use super::in_context::{InContext, Labelled, Rows};
 use crate::contract::StageResult;
-use crate::helmet::csv::records;
+use crate::helmet::csv::{COMMAS, records};
 use crate::helmet::data::DataFolder;
 
 /// 77 intents.
@@ -13,7 +13,7 @@ pub const ICL_BANKING77: InContext = InContext {
     read,
 };
 
-fn read(data: &DataFolder) -> StageResult<Rows> {
+fn read(data: &DataFolder, _seed: u64) -> StageResult<Rows> {
     let names = data.read("label_names/banking77.txt")?.list()?;
     let rows = |name: &str| labelled(data, name, &names);
     Ok(Rows { classes: names.len(), train: rows("banking77/train.csv")?, test: rows("banking77/test.csv")? })
@@ -22,7 +22,7 @@ fn read(data: &DataFolder) -> StageResult<Rows> {
 /// Records `text,category` below such a header.
 fn labelled(data: &DataFolder, name: &str, names: &[String]) -> StageResult<Vec<Labelled>> {
     let file = data.read(name)?;
-    let mut records = records(file.text()?).map_err(|(line, reason)| file.wrong(line, reason))?.into_iter();
+    let mut records = records(file.text()?, COMMAS).map_err(|(line, reason)| file.wrong(line, reason))?.into_iter();
     if records.next().is_none_or(|header| header.fields != ["text", "category"]) {
         return Err(file.wrong(1, "expected the header `text,category`"));
     }

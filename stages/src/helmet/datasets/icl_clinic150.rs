@@ -16,7 +16,7 @@ pub const ICL_CLINIC150: InContext = InContext {
     read,
 };
 
-fn read(data: &DataFolder) -> StageResult<Rows> {
+fn read(data: &DataFolder, _seed: u64) -> StageResult<Rows> {
     let names = data.read("label_names/clinc150.txt")?.list()?;
     let file = data.read(FILE)?;
     let splits: BTreeMap<String, Vec<(String, String)>> = serde_json::from_slice(file.bytes())

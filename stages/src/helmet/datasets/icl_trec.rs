@@ -9,7 +9,7 @@ pub const ICL_TREC_COARSE: InContext = InContext {
     name: "icl_trec_coarse",
     files: &["trec/train_5500.label", "trec/TREC_10.label", "label_names/trec_coarse.txt"],
     shots: [400, 800, 1600, 3300, 6600],
-    read: |data| read(data, "label_names/trec_coarse.txt", |label| label.split(':').next().unwrap_or(label)),
+    read: |data, _seed| read(data, "label_names/trec_coarse.txt", |label| label.split(':').next().unwrap_or(label)),
 };
 
 /// The fine classes.
@@ -17,7 +17,7 @@ pub const ICL_TREC_FINE: InContext = InContext {
     name: "icl_trec_fine",
     files: &["trec/train_5500.label", "trec/TREC_10.label", "label_names/trec_fine.txt"],
     shots: [400, 800, 1600, 3200, 6400],
-    read: |data| read(data, "label_names/trec_fine.txt", |label| label),
+    read: |data, _seed| read(data, "label_names/trec_fine.txt", |label| label),
 };
 
 fn read(data: &DataFolder, names: &str, class: fn(&str) -> &str) -> StageResult<Rows> {

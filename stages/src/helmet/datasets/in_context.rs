@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::contract::{StageError, StageResult};
-use crate::helmet::data::{DataFolder, HINT};
-use crate::helmet::dataset::{Answered, Dataset, Example, MetricValue, Request};
+use crate::contract::StageResult;
+use crate::helmet::data::DataFolder;
+use crate::helmet::dataset::{Answered, Dataset, Example, Records, Request, Scored};
+use crate::helmet::lengths::LENGTHS;
 use crate::helmet::random::{PythonRandom, permutation, text_seed};
 use crate::helmet::score::parsed_only;
 use crate::helmet::template::Fields;
@@ -33,11 +34,8 @@ pub struct InContext {
     pub(super) files: &'static [&'static str],
     /// Demonstrations at 8K, 16K, 32K, 64K and 128K tokens.
     pub(super) shots: [usize; 5],
-    pub(super) read: fn(&DataFolder) -> StageResult<Rows>,
+    pub(super) read: fn(&DataFolder, u64) -> StageResult<Rows>,
 }
-
-/// The lengths the benchmark has a number of demonstrations for.
-const LENGTHS: [usize; 5] = [8_192, 16_384, 32_768, 65_536, 131_072];
 
 /// Demonstrations at a length: those of the longest benchmark length up to it, scaled with the length; below
 /// the shortest, its number scaled down. At least one.
@@ -59,16 +57,12 @@ impl Dataset for InContext {
         500
     }
 
-    fn files(&self) -> &'static [&'static str] {
-        self.files
+    fn files(&self, _length: usize, _records: Records) -> StageResult<Vec<String>> {
+        Ok(self.files.iter().map(|&file| file.to_owned()).collect())
     }
 
     fn examples(&self, request: &Request<'_>) -> StageResult<Vec<Example>> {
-        let data = request.data.ok_or_else(|| {
-            StageError::input(format!("{} needs HELMET's data at port `data`: {}", self.name, self.files.join(", ")))
-                .with_hint(HINT)
-        })?;
-        let rows = (self.read)(data)?;
+        let rows = (self.read)(request.data(self.name)?, request.seed)?;
         let shots = request.shots.unwrap_or_else(|| shots(self.shots, request.room.length));
         let train = Balance::new(&rows.train);
         let tests = test_rows(&rows.test, request.samples, request.seed);
@@ -79,8 +73,8 @@ impl Dataset for InContext {
         tests.into_par_iter().map(example).collect()
     }
 
-    fn score(&self, answered: Answered<'_>) -> Vec<MetricValue> {
-        parsed_only(answered, "label:")
+    fn score(&self, answered: Answered<'_>) -> Scored {
+        Ok(parsed_only(answered, "label:"))
     }
 }
 

@@ -1,13 +1,15 @@
-//! RULER's needle tasks (Hsieh et al. 2024, arXiv 2404.06654), generated: many needles of which one is asked
+//! RULER's needle tasks (Hsieh et al. 2024, arXiv 2404.06654), generated or from HELMET's files: many needles of which one is asked
 //! for, or one key with several values in running text.
 
 use retmask_model::random::Stream;
+use serde::Deserialize;
 
-use super::generate;
 use super::identifiers::{seven_digits, uuid};
 use super::words::{filler_sentence, names};
+use super::{generate, shuffled};
 use crate::contract::{StageError, StageResult};
-use crate::helmet::dataset::{Answered, Dataset, Example, MetricValue, Request};
+use crate::helmet::dataset::{Answered, Dataset, Example, Records, Request, Scored};
+use crate::helmet::lengths;
 use crate::helmet::score::ruler_recall;
 use crate::helmet::size::fill;
 use crate::helmet::template::{Fields, fill_in};
@@ -39,6 +41,8 @@ enum Values {
 /// One of RULER's needle tasks.
 pub struct RulerNiah {
     name: &'static str,
+    /// Where HELMET's files of it lie.
+    folder: &'static str,
     new_tokens: usize,
     haystack: Haystack,
     keys: Keys,
@@ -48,6 +52,7 @@ pub struct RulerNiah {
 /// Many keys, word keys and number values.
 pub const RULER_NIAH_MK_2: RulerNiah = RulerNiah {
     name: "ruler_niah_mk_2",
+    folder: "niah_multikey_2",
     new_tokens: 50,
     haystack: Haystack::Needles,
     keys: Keys::Words,
@@ -57,6 +62,7 @@ pub const RULER_NIAH_MK_2: RulerNiah = RulerNiah {
 /// Many keys, both keys and values UUIDs.
 pub const RULER_NIAH_MK_3: RulerNiah = RulerNiah {
     name: "ruler_niah_mk_3",
+    folder: "niah_multikey_3",
     new_tokens: 100,
     haystack: Haystack::Needles,
     keys: Keys::Uuids,
@@ -66,6 +72,7 @@ pub const RULER_NIAH_MK_3: RulerNiah = RulerNiah {
 /// One key with four values in running text.
 pub const RULER_NIAH_MV: RulerNiah = RulerNiah {
     name: "ruler_niah_mv",
+    folder: "niah_multivalue",
     new_tokens: 50,
     haystack: Haystack::Text { values: 4 },
     keys: Keys::Words,
@@ -86,18 +93,61 @@ impl Dataset for RulerNiah {
         self.new_tokens
     }
 
+    fn files(&self, length: usize, records: Records) -> StageResult<Vec<String>> {
+        Ok(match records {
+            Records::Generated => Vec::new(),
+            Records::Benchmark => {
+                lengths::column(length)?;
+                vec![format!("ruler/{}/validation_{length}.jsonl", self.folder)]
+            }
+        })
+    }
+
     fn examples(&self, request: &Request<'_>) -> StageResult<Vec<Example>> {
+        if request.records == Records::Benchmark {
+            return self.published(request);
+        }
         generate(request, |index| {
             fill(request.template, request.room, request.tokens, 1, |units| self.example(request, index, units))
         })
     }
 
-    fn score(&self, answered: Answered<'_>) -> Vec<MetricValue> {
-        ruler_recall(answered)
+    fn score(&self, answered: Answered<'_>) -> Scored {
+        Ok(ruler_recall(answered))
     }
 }
 
+/// A record of HELMET's files.
+#[derive(Deserialize)]
+struct Row {
+    context: String,
+    query: String,
+    type_needle_v: String,
+    answer: Option<Vec<String>>,
+    /// RULER's own name for the answers.
+    outputs: Option<Vec<String>>,
+}
+
 impl RulerNiah {
+    fn published(&self, request: &Request<'_>) -> StageResult<Vec<Example>> {
+        let file = &self.files(request.room.length, request.records)?[0];
+        let rows: Vec<Row> = request.data(self.name)?.rows(file, |_| true)?;
+        let one = |number: usize| {
+            let row = &rows[number];
+            let answers = row.answer.as_ref().or(row.outputs.as_ref()).cloned().unwrap_or_default();
+            if answers.is_empty() {
+                return Err(StageError::input(format!("{file}: row {number} has no answer")));
+            }
+            let fields = Fields::from([
+                ("context", row.context.clone()),
+                ("query", row.query.clone()),
+                ("type_needle_v", row.type_needle_v.clone()),
+            ]);
+            Ok(Example { fields, answers, cluster: number.to_string(), ..Example::default() })
+        };
+        shuffled(request, rows.len()).into_iter().map(one).collect()
+    }
+
     /// Example `index` with `units` needles, or sentences of text.
     fn example(&self, request: &Request<'_>, index: usize, units: usize) -> StageResult<Example> {
         let row = (index as u64).to_le_bytes();
