@@ -52,6 +52,8 @@ pub enum Media {
     ExampleScores,
     /// A row per dataset and metric: mean and confidence interval.
     ScoreSummary,
+    /// A row per thing to know of scores: what was not scored, whose wording the prompts had.
+    ScoreNotes,
     /// A self-contained HTML page.
     ReportPage,
     /// A row per line of a report's headline table, as text.
@@ -79,6 +81,7 @@ impl Media {
         Self::Predictions,
         Self::ExampleScores,
         Self::ScoreSummary,
+        Self::ScoreNotes,
         Self::ReportPage,
         Self::ReportSummary,
     ];
@@ -104,6 +107,7 @@ impl Media {
             Self::Predictions => "retmask/predictions;v1",
             Self::ExampleScores => "retmask/example-scores;v1",
             Self::ScoreSummary => "retmask/score-summary;v1",
+            Self::ScoreNotes => "retmask/score-notes;v1",
             Self::ReportPage => "retmask/report-page;v1",
             Self::ReportSummary => "retmask/report-summary;v1",
         }

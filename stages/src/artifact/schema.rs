@@ -148,6 +148,14 @@ pub fn of(media: Media) -> Option<Schema> {
             required("high", Float64),
             required("examples", UInt32),
         ],
+        // What has to be known of a dataset's scores at a length; `metric` is empty where it is about all of them.
+        Media::ScoreNotes => vec![
+            required("category", Utf8),
+            required("dataset", Utf8),
+            required("length", UInt32),
+            required("metric", Utf8),
+            required("note", Utf8),
+        ],
         // Text for people, in reading order; several figures of one `value` are separated by ` | `.
         Media::ReportSummary => {
             vec![required("section", Utf8), required("item", Utf8), required("value", Utf8)]

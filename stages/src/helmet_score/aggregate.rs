@@ -42,8 +42,11 @@ impl Mean {
 /// Scores of one (length, dataset, metric), in example order.
 type Groups<'a> = BTreeMap<(u32, &'a str, &'static str), Vec<Observation<'a>>>;
 
+/// The name that stands where a category does in the row of HELMET's average.
+pub const AVERAGE: &str = "Average";
+
 /// Means over the scores: for each length and category of which anything was scored, a row per dataset and
-/// metric, then the category's own row.
+/// metric, then the category's own row; and for each length of which all of HELMET was scored, its average.
 pub fn aggregate(scores: &[ExampleScore], resamples: usize, seed: u64) -> Vec<SummaryRow> {
     let mut groups = Groups::new();
     // Metrics in the order in which the datasets name them.
@@ -79,6 +82,7 @@ pub fn aggregate(scores: &[ExampleScore], resamples: usize, seed: u64) -> Vec<Su
             }
             rows.extend(category_row(category, length, &groups, resamples, seed));
         }
+        rows.extend(average_row(length, &groups, resamples, seed));
     }
     debug_assert!(scores.iter().all(|score| category::of(&score.dataset).is_some()));
     rows
@@ -107,6 +111,26 @@ fn category_row(
         primary: mean == Mean::Whole,
         interval,
         examples: examples(category, length, groups),
+    })
+}
+
+/// HELMET's average, the unweighted mean of its categories' means; none where any number in it is missing.
+fn average_row(length: u32, groups: &Groups<'_>, resamples: usize, seed: u64) -> Option<SummaryRow> {
+    let scored = |category: &Category| -> Option<Vec<&[Observation<'_>]>> {
+        let values = |&(dataset, metric)| groups.get(&(length, dataset, metric)).map(Vec::as_slice);
+        category.measures.iter().map(values).collect()
+    };
+    let categories: Vec<Vec<&[Observation<'_>]>> = CATEGORIES.iter().map(scored).collect::<Option<_>>()?;
+    let name = format!("{AVERAGE} {length}");
+    let interval = (Bootstrap { resamples, seed, name: &name }).mean_of_categories(&categories)?;
+    Some(SummaryRow {
+        category: AVERAGE,
+        dataset: String::new(),
+        length,
+        metric: Mean::Whole.name(),
+        primary: true,
+        interval,
+        examples: CATEGORIES.iter().map(|category| examples(category, length, groups)).sum(),
     })
 }
 
@@ -193,5 +217,23 @@ mod tests {
             values
         };
         assert_eq!(values(&forth), values(&back));
+    }
+
+    #[test]
+    fn the_average_is_of_the_categories_and_only_where_all_was_scored() {
+        // In category c every number is c / 10.
+        let all: Vec<ExampleScore> = CATEGORIES
+            .iter()
+            .enumerate()
+            .flat_map(|(place, category)| {
+                let value = place as f64 / 10.0;
+                category.measures.iter().flat_map(move |&(dataset, metric)| scores(dataset, metric, 512, &[value]))
+            })
+            .collect();
+        let average = |scores: &[ExampleScore]| {
+            aggregate(scores, 2_000, 1).into_iter().find(|row| row.category == AVERAGE).map(|row| row.interval.value)
+        };
+        assert!((average(&all).unwrap() - 30.0).abs() < 1e-9);
+        assert_eq!(average(&all[1..]), None);
     }
 }

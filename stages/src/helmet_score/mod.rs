@@ -1,9 +1,11 @@
 //! `helmet-score`: predictions -> metrics per example, means with intervals, and HELMET's categories. No model.
 
 mod aggregate;
+mod notes;
 mod tables;
 
 pub use aggregate::{Mean, SummaryRow, aggregate};
+pub use notes::{Note, notes};
 
 use rayon::prelude::*;
 use retmask_model::Numerics;
@@ -52,7 +54,7 @@ impl Kind for HelmetScore {
     type Parameters = Parameters;
 
     const NAME: &'static str = "helmet-score";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Score predictions by HELMET's metrics";
     const INPUTS: &'static [InputPort] = &[InputPort {
         name: "predictions",
@@ -65,7 +67,12 @@ impl Kind for HelmetScore {
         OutputPort {
             name: "summary",
             media: Media::ScoreSummary,
-            summary: "A row per dataset and metric, and one per category: mean and 95 % interval",
+            summary: "A row per dataset and metric, one per category, and the average: mean and 95 % interval",
+        },
+        OutputPort {
+            name: "notes",
+            media: Media::ScoreNotes,
+            summary: "What was not scored, and where prompts are not the benchmark's",
         },
     ];
 
@@ -95,6 +102,8 @@ impl Kind for HelmetScore {
         })
         .map_err(refuse)?;
         let summary = aggregate(&scores, parameters.resamples as usize, parameters.seed);
+        let notes = notes(&predictions).map_err(|reason| refuse(StageError::input(reason)))?;
+        tables::write_notes(&outputs.path("notes"), &notes)?;
         tables::write_scores(&outputs.path("scores"), &scores)?;
         tables::write_summary(&outputs.path("summary"), &summary)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
 
-use super::{ExampleScore, SummaryRow};
+use super::{ExampleScore, Note, SummaryRow};
 use crate::artifact::{Media, schema, table};
 use crate::contract::{StageError, StageResult};
 
@@ -42,6 +42,21 @@ pub fn write_summary(path: &Path, rows: &[SummaryRow]) -> StageResult<()> {
         Arc::new(UInt32Array::from_iter_values(rows.iter().map(|row| row.examples))),
     ];
     write(path, Media::ScoreSummary, columns)
+}
+
+/// Writes a row per note.
+///
+/// # Errors
+/// `Environment` when the file cannot be written.
+pub fn write_notes(path: &Path, notes: &[Note]) -> StageResult<()> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(notes.iter().map(|note| note.category))),
+        Arc::new(StringArray::from_iter_values(notes.iter().map(|note| note.dataset))),
+        Arc::new(UInt32Array::from_iter_values(notes.iter().map(|note| note.length))),
+        Arc::new(StringArray::from_iter_values(notes.iter().map(|note| note.metric))),
+        Arc::new(StringArray::from_iter_values(notes.iter().map(|note| &note.note))),
+    ];
+    write(path, Media::ScoreNotes, columns)
 }
 
 fn write(path: &Path, media: Media, columns: Vec<ArrayRef>) -> StageResult<()> {

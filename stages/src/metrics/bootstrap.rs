@@ -44,18 +44,28 @@ impl Bootstrap<'_> {
     /// The unweighted mean of the groups' means, each group resampled on its own: a category's mean over its
     /// datasets. `None` when there is no group or one has no rows.
     pub fn mean_of_means(&self, groups: &[&[Observation<'_>]]) -> Option<Interval> {
-        if groups.is_empty() || groups.iter().any(|rows| rows.is_empty()) {
+        self.mean_of_categories(&[groups.to_vec()])
+    }
+
+    /// The unweighted mean of the categories' means, each the unweighted mean of its groups' means; every group is
+    /// resampled on its own. `None` when a category has no group, a group no rows, or there is no category.
+    pub fn mean_of_categories(&self, categories: &[Vec<&[Observation<'_>]>]) -> Option<Interval> {
+        let empty = |groups: &Vec<&[Observation<'_>]>| groups.is_empty() || groups.iter().any(|rows| rows.is_empty());
+        if categories.is_empty() || categories.iter().any(empty) {
             return None;
         }
-        let groups: Vec<Vec<Cluster>> = groups.iter().map(|rows| clusters(rows)).collect();
-        let count = groups.len() as f64;
-        let value = groups.iter().map(|group| mean(group.iter().copied())).sum::<f64>() / count;
+        let categories: Vec<Vec<Vec<Cluster>>> =
+            categories.iter().map(|groups| groups.iter().map(|rows| clusters(rows)).collect()).collect();
+        let statistic = |group_mean: &mut dyn FnMut(&[Cluster]) -> f64| {
+            let means = categories
+                .iter()
+                .map(|groups| groups.iter().map(|group| group_mean(group)).sum::<f64>() / groups.len() as f64);
+            means.sum::<f64>() / categories.len() as f64
+        };
+        let value = statistic(&mut |group| mean(group.iter().copied()));
         let mut stream = Stream::derive(self.seed, &[b"bootstrap", self.name.as_bytes()]);
         let mut draws: Vec<f64> = (0..self.resamples.max(1))
-            .map(|_| {
-                let drawn = groups.iter().map(|group| mean((0..group.len()).map(|_| group[stream.below(group.len())])));
-                drawn.sum::<f64>() / count
-            })
+            .map(|_| statistic(&mut |group| mean((0..group.len()).map(|_| group[stream.below(group.len())]))))
             .collect();
         draws.sort_by(f64::total_cmp);
         Some(Interval { value, low: quantile(&draws, 0.025), high: quantile(&draws, 0.975) })
