@@ -8,6 +8,9 @@ use crate::kernels::elementwise::{exp, exp_and_sum, maximum};
 use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
 use crate::spec::AttentionSpan;
 
+/// Most rows of a block: a tile of keys and values is read once for all of them.
+const BLOCK_ROWS: usize = 4 * TILE_ROWS;
+
 /// Consecutive tokens of one sequence, whose keys and values are already stored.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
@@ -72,7 +75,7 @@ pub fn forward(
     collected
 }
 
-/// Up to twelve (token, query head) pairs that share a key-value head.
+/// Up to 48 (token, query head) pairs that share a key-value head.
 struct Block<'a> {
     run: &'a Run<'a>,
     key_value_head: usize,
@@ -84,7 +87,9 @@ fn blocks_of<'a>(layout: HeadLayout, run: &'a Run<'a>) -> impl Iterator<Item = B
         let heads = key_value_head * layout.group()..(key_value_head + 1) * layout.group();
         let pairs: Vec<(usize, usize)> =
             (0..run.tokens).flat_map(|token| heads.clone().map(move |head| (token, head))).collect();
-        pairs.chunks(TILE_ROWS).map(|pairs| Block { run, key_value_head, pairs: pairs.to_vec() }).collect::<Vec<_>>()
+        // Short runs are cut small, so that all threads find work.
+        let rows = if pairs.len() >= 8 * BLOCK_ROWS { BLOCK_ROWS } else { TILE_ROWS };
+        pairs.chunks(rows).map(|pairs| Block { run, key_value_head, pairs: pairs.to_vec() }).collect::<Vec<_>>()
     })
 }
 
@@ -115,6 +120,95 @@ struct Row {
     second: f32,
 }
 
+/// Adds one tile of keys, of which `visible` are in sight of the last row, to up to 12 rows of a block.
+#[expect(clippy::too_many_arguments, reason = "the body of one loop, apart for its length")]
+fn attend_tile(
+    set: InstructionSet,
+    layout: HeadLayout,
+    span: AttentionSpan,
+    block: &Block,
+    tile_start: usize,
+    visible: usize,
+    rows_of_tile: std::ops::Range<usize>,
+    rows: &mut [Row; BLOCK_ROWS],
+    scratch: &mut Scratch,
+) {
+    let (run, head_dim, padded) = (block.run, layout.head_dim, layout.padded_dim());
+    let (first_row, height) = (rows_of_tile.start, rows_of_tile.len());
+    let position = |row: usize| run.position + block.pairs[row].0;
+    let scale = layout.scale();
+    let width = visible.min(KEY_TILE).next_multiple_of(PANEL);
+    for panel in 0..width / PANEL {
+        let keys = run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head);
+        let tile = Tile::<Single> {
+            a: scratch.queries.as_ptr().wrapping_add(first_row * head_dim),
+            a_row_stride: head_dim,
+            a_depth_stride: 1,
+            b: keys.as_ptr(),
+            b_stride: PANEL,
+            steps: head_dim,
+            out: scratch.scores.as_mut_ptr().wrapping_add(panel * PANEL),
+            out_stride: KEY_TILE,
+            width: PANEL,
+            accumulate: false,
+        };
+        // SAFETY: queries hold 48 x head_dim, the panel head_dim x 32, the scores 12 x 128 values.
+        unsafe { tile.run(set, height) };
+    }
+    for row in rows_of_tile {
+        let state = &mut rows[row];
+        let scores = &mut scratch.scores[(row - first_row) * KEY_TILE..][..width];
+        scores.iter_mut().for_each(|score| *score *= scale);
+        let (first, last) = (first_key(span, position(row)), position(row));
+        if first > tile_start {
+            scores[..(first - tile_start).min(width)].fill(f32::NEG_INFINITY);
+        }
+        scores[(last + 1).saturating_sub(tile_start).min(width)..].fill(f32::NEG_INFINITY);
+        if run.probe && block.pairs[row].0 + 1 == run.tokens {
+            for (key, &score) in scores.iter().enumerate() {
+                if score > state.best.0 {
+                    state.second = state.best.0;
+                    state.best = (score, tile_start + key);
+                } else if score > state.second {
+                    state.second = score;
+                }
+            }
+        }
+        let largest = maximum(set, scores);
+        let new_maximum = if largest > state.maximum { largest } else { state.maximum };
+        if new_maximum == f32::NEG_INFINITY {
+            // Nothing visible yet (a window that starts in a later tile).
+            scores.fill(0.0);
+            continue;
+        }
+        let shrink = exp(state.maximum - new_maximum);
+        state.sum = state.sum * shrink + exp_and_sum(set, scores, new_maximum);
+        if state.maximum != new_maximum {
+            scratch.sums[row * padded..][..padded].iter_mut().for_each(|sum| *sum *= shrink);
+            state.maximum = new_maximum;
+        }
+    }
+    for panel in 0..width / PANEL {
+        let values = run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head);
+        for column in (0..padded).step_by(PANEL) {
+            let tile = Tile::<Single> {
+                a: scratch.scores.as_ptr().wrapping_add(panel * PANEL),
+                a_row_stride: KEY_TILE,
+                a_depth_stride: 1,
+                b: values.as_ptr().wrapping_add(column),
+                b_stride: padded,
+                steps: PANEL,
+                out: scratch.sums.as_mut_ptr().wrapping_add(first_row * padded + column),
+                out_stride: padded,
+                width: PANEL,
+                accumulate: true,
+            };
+            // SAFETY: scores hold 12 x 128, the panel 32 x padded, the sums 48 x padded values.
+            unsafe { tile.run(set, height) };
+        }
+    }
+}
+
 /// # Safety
 /// The block's (row, head) pairs must lie inside `shared` and belong to no other task.
 unsafe fn attend(
@@ -140,87 +234,26 @@ unsafe fn attend(
         }
         return Vec::new();
     }
-    scratch.queries.resize(TILE_ROWS * head_dim, 0.0);
+    scratch.queries.resize(BLOCK_ROWS * head_dim, 0.0);
     scratch.scores.resize(TILE_ROWS * KEY_TILE, 0.0);
     scratch.sums.clear();
-    scratch.sums.resize(TILE_ROWS * padded, 0.0);
+    scratch.sums.resize(BLOCK_ROWS * padded, 0.0);
     for (row, &(token, head)) in block.pairs.iter().enumerate() {
         scratch.queries[row * head_dim..][..head_dim]
             .copy_from_slice(&queries[place(token, head) * head_dim..][..head_dim]);
     }
     let start = Row { maximum: f32::NEG_INFINITY, sum: 0.0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY };
-    let mut rows = [start; TILE_ROWS];
+    let mut rows = [start; BLOCK_ROWS];
     let position = |row: usize| run.position + block.pairs[row].0;
     let last_position = position(height - 1);
-    let scale = layout.scale();
     for tile_start in (first_key(span, position(0)) / KEY_TILE * KEY_TILE..=last_position).step_by(KEY_TILE) {
-        let width = (last_position + 1 - tile_start).min(KEY_TILE).next_multiple_of(PANEL);
-        for panel in 0..width / PANEL {
-            let keys = run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head);
-            let tile = Tile::<Single> {
-                a: scratch.queries.as_ptr(),
-                a_row_stride: head_dim,
-                a_depth_stride: 1,
-                b: keys.as_ptr(),
-                b_stride: PANEL,
-                steps: head_dim,
-                out: scratch.scores.as_mut_ptr().wrapping_add(panel * PANEL),
-                out_stride: KEY_TILE,
-                width: PANEL,
-                accumulate: false,
-            };
-            // SAFETY: queries hold 12 x head_dim, the panel head_dim x 32, the scores 12 x 128 values.
-            unsafe { tile.run(set, height) };
-        }
-        for (row, state) in rows.iter_mut().enumerate().take(height) {
-            let scores = &mut scratch.scores[row * KEY_TILE..][..width];
-            scores.iter_mut().for_each(|score| *score *= scale);
-            let (first, last) = (first_key(span, position(row)), position(row));
-            if first > tile_start {
-                scores[..(first - tile_start).min(width)].fill(f32::NEG_INFINITY);
-            }
-            scores[(last + 1).saturating_sub(tile_start).min(width)..].fill(f32::NEG_INFINITY);
-            if run.probe && block.pairs[row].0 + 1 == run.tokens {
-                for (key, &score) in scores.iter().enumerate() {
-                    if score > state.best.0 {
-                        state.second = state.best.0;
-                        state.best = (score, tile_start + key);
-                    } else if score > state.second {
-                        state.second = score;
-                    }
-                }
-            }
-            let largest = maximum(set, scores);
-            let new_maximum = if largest > state.maximum { largest } else { state.maximum };
-            if new_maximum == f32::NEG_INFINITY {
-                // Nothing visible yet (a window that starts in a later tile).
-                scores.fill(0.0);
-                continue;
-            }
-            let shrink = exp(state.maximum - new_maximum);
-            state.sum = state.sum * shrink + exp_and_sum(set, scores, new_maximum);
-            if state.maximum != new_maximum {
-                scratch.sums[row * padded..][..padded].iter_mut().for_each(|sum| *sum *= shrink);
-                state.maximum = new_maximum;
-            }
-        }
-        for panel in 0..width / PANEL {
-            let values = run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head);
-            for column in (0..padded).step_by(PANEL) {
-                let tile = Tile::<Single> {
-                    a: scratch.scores.as_ptr().wrapping_add(panel * PANEL),
-                    a_row_stride: KEY_TILE,
-                    a_depth_stride: 1,
-                    b: values.as_ptr().wrapping_add(column),
-                    b_stride: padded,
-                    steps: PANEL,
-                    out: scratch.sums.as_mut_ptr().wrapping_add(column),
-                    out_stride: padded,
-                    width: PANEL,
-                    accumulate: true,
-                };
-                // SAFETY: scores hold 12 x 128, the panel 32 x padded, the sums 12 x padded values.
-                unsafe { tile.run(set, height) };
+        for first in (0..height).step_by(TILE_ROWS) {
+            let rows_of_tile = first..height.min(first + TILE_ROWS);
+            // Keys that come after all of these rows add nothing to them.
+            let last_seen = position(rows_of_tile.end - 1);
+            if tile_start <= last_seen {
+                let visible = last_seen + 1 - tile_start;
+                attend_tile(set, layout, span, block, tile_start, visible, rows_of_tile, &mut rows, scratch);
             }
         }
     }
