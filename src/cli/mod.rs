@@ -98,6 +98,15 @@ impl PipelineArguments {
     }
 }
 
+/// The stages of a pipeline that are wanted.
+#[derive(Debug, Clone, Args)]
+pub struct OnlyArguments {
+    /// Only the stages whose names match, and all they need; `*` and `?` stand for any characters, brackets for
+    /// themselves, e.g. `--only 'helmet[mask=random*]'`; may be given more than once
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+}
+
 /// Parses the command line, runs the command, reports its error and gives the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use retmask_cache::Store;
 
-use super::{PipelineArguments, Settings};
+use super::{OnlyArguments, PipelineArguments, Settings};
 use crate::error::Result;
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
@@ -15,6 +15,8 @@ use crate::run::report::bytes;
 pub struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    #[command(flatten)]
+    only: OnlyArguments,
     /// Take from the Hugging Face hub only what the pipeline's lock file says
     #[arg(long)]
     locked: bool,
@@ -25,7 +27,7 @@ pub struct Arguments {
 /// # Errors
 /// `Input` with every fault of the file and its place; `Environment` when the store cannot be read.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let pipeline = arguments.pipeline.read()?;
+    let pipeline = arguments.pipeline.read()?.only(&arguments.only.only)?;
     let store = Store::open(&settings.cache_folder()?)?;
     let printer = &settings.printer;
     let hub = HubSources::open(&pipeline, &store, arguments.locked)?;

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use retmask_cache::{Output, Reading, Store};
 use retmask_stages::artifact::Media;
 
-use super::{PipelineArguments, Settings};
+use super::{OnlyArguments, PipelineArguments, Settings};
 use crate::error::{Error, Result};
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
@@ -23,6 +23,8 @@ use crate::show::headline;
 pub struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
+    #[command(flatten)]
+    only: OnlyArguments,
     /// CPUs that stages running at the same time share; a stage takes all of them unless its `resources.cpus`
     /// says less [default: --threads]
     #[arg(long, value_name = "N")]
@@ -38,7 +40,7 @@ pub struct Arguments {
 /// `Input` with every fault of the file and its place, or for missing sources; else as the first stage that failed.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let interrupts = Interrupts::catch()?;
-    let pipeline = arguments.pipeline.read()?;
+    let pipeline = arguments.pipeline.read()?.only(&arguments.only.only)?;
     let store = Store::open(&settings.cache_folder()?)?;
     let _in_use = store.use_lock()?;
     let printer = settings.printer;
@@ -66,6 +68,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         cpus: arguments.cpus.unwrap_or(settings.threads),
         threads: settings.threads,
         overrides: arguments.pipeline.set.clone(),
+        only: arguments.only.only.clone(),
         plan,
     };
     let outcome = run::run(&planner, options, events, &interrupts)?;

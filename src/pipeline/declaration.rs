@@ -11,12 +11,9 @@ use super::{Diagnostic, Place, kinds, names, resources, sources};
 /// The version of the file format this program reads.
 const VERSION: u64 = 1;
 /// Keys of a file.
-pub const FILE_KEYS: &[&str] = &["version", "name", "description", "params", "sources", "matrix", "stages"];
+pub const FILE_KEYS: &[&str] = &["extends", "version", "name", "description", "params", "sources", "matrix", "stages"];
 /// Keys of a stage.
 pub const STAGE_KEYS: &[&str] = &["matrix", "kind", "in", "with", "resources"];
-/// Keys that have a meaning reserved for later versions.
-const LATER_KEYS: &[&str] = &["extends"];
-
 /// A file whose shape is right as far as this reader could see; names are not linked yet.
 pub struct Declared<'a> {
     pub name: String,
@@ -202,11 +199,6 @@ pub fn map_with_keys<'a>(
     let mapping = map(node, what, faults)?;
     for entry in mapping.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
         let key = super::tree::shorten(&entry.key);
-        if LATER_KEYS.contains(&entry.key.as_str()) {
-            faults
-                .push(Diagnostic::new(entry.key_place, format!("`{key}` is not supported by this version of retmask")));
-            continue;
-        }
         let mut fault = Diagnostic::new(entry.key_place, format!("{what} has no key `{key}`"));
         fault.help = names::suggest(&entry.key, "valid keys", known.iter().copied());
         faults.push(fault);
@@ -270,7 +262,7 @@ mod tests {
         let page = include_str!("../../docs/pipelines.md");
         let (page, _) = page.split_once("<!-- kinds: begin -->").unwrap();
         let types = PATH_TYPES.iter().map(|(key, _)| key).chain([&EMBEDDED, &FETCH, &HUB]).chain(HUB_KEYS);
-        for key in FILE_KEYS.iter().chain(STAGE_KEYS).chain(LATER_KEYS).chain(RESOURCE_KEYS).chain(types) {
+        for key in FILE_KEYS.iter().chain(STAGE_KEYS).chain(RESOURCE_KEYS).chain(types) {
             assert!(page.contains(&format!("`{key}`")), "`{key}` is missing");
         }
         for (_, media) in PATH_TYPES {

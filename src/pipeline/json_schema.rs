@@ -22,8 +22,14 @@ pub fn json_schema() -> Value {
         "title": "retmask pipeline",
         "type": "object",
         "additionalProperties": false,
-        "required": ["version", "name", "stages"],
+        // A file that extends another says only what differs.
+        "if": { "required": ["extends"] },
+        "else": {
+            "required": ["version", "name", "stages"],
+            "properties": { "stages": { "additionalProperties": { "type": "object", "required": ["kind"] } } },
+        },
         "properties": {
+            "extends": { "type": "string", "pattern": r"\.ya?ml$", "description": "The pipeline file this one is a variant of" },
             "version": { "const": 1, "description": "The version of the file format" },
             "name": { "type": "string", "pattern": NAME_PATTERN, "description": "The pipeline's name" },
             "description": { "type": "string", "description": "A line for people" },
@@ -35,7 +41,7 @@ pub fn json_schema() -> Value {
             "sources": {
                 "type": ["object", "null"],
                 "propertyNames": { "pattern": NAME_PATTERN },
-                "additionalProperties": source(),
+                "additionalProperties": { "anyOf": [source(), { "type": "null" }] },
                 "description": "What comes from outside",
             },
             "matrix": {
@@ -124,8 +130,7 @@ fn hub() -> Value {
 
 fn stage(rules: &[Value]) -> Value {
     json!({
-        "type": "object",
-        "required": ["kind"],
+        "type": ["object", "null"],
         "additionalProperties": false,
         "properties": {
             "matrix": {
@@ -224,7 +229,8 @@ mod tests {
         assert_eq!(keys(&schema, "/properties"), sorted(FILE_KEYS));
         assert_eq!(keys(&schema, stage), sorted(STAGE_KEYS));
         assert_eq!(keys(&schema, &format!("{stage}/resources/properties")), sorted(RESOURCE_KEYS));
-        let sources = schema.pointer("/properties/sources/additionalProperties/oneOf").and_then(Value::as_array);
+        let sources =
+            schema.pointer("/properties/sources/additionalProperties/anyOf/0/oneOf").and_then(Value::as_array);
         assert_eq!(sources.map(Vec::len), Some(PATH_TYPES.len() + 1));
     }
 

@@ -1,6 +1,7 @@
 //! From a pipeline file to a checked, typed graph of stages.
 //!
-//! The file becomes one tree of our own ([`yaml`], [`tree`]) in which every value keeps its place. Overrides
+//! The file becomes one tree of our own ([`yaml`], [`tree`]) in which every value keeps its place, put together with
+//! those it extends ([`extends`]). Overrides
 //! ([`overrides`]) and references ([`substitute`]) work on the tree, and stages over a [`matrix`] are instantiated
 //! with their references. Then the tree is read by its shape ([`declaration`], [`sources`], [`resources`]), each `with` is decoded
 //! into its kind's parameters ([`kinds`], [`decode`]), and the names are linked to a typed graph ([`link`]).
@@ -11,6 +12,7 @@ mod cycles;
 mod declaration;
 mod decode;
 mod diagnostic;
+mod extends;
 mod graph;
 mod hub_source;
 mod json_schema;
@@ -18,6 +20,7 @@ mod kinds;
 mod link;
 mod matrix;
 mod names;
+mod only;
 mod overrides;
 mod place;
 mod resources;
@@ -48,34 +51,41 @@ const MAX_FILE_BYTES: usize = 4 << 20;
 /// without looking at data.
 ///
 /// # Errors
-/// `Input` with every fault of the file and its place.
+/// `Input` with every fault of the file and its place; `Environment` when a file that is there cannot be read.
 pub fn read(path: &Path, overrides: &[String]) -> Result<Pipeline> {
     let content = read_text(path)?;
     let mut texts = Texts::default();
-    texts.add(path.display().to_string(), content.as_str());
+    texts.add_file(path.display().to_string(), content.as_str());
     let mut faults = Vec::new();
-    match build(&content, overrides, &mut texts, &mut faults) {
+    match build(&content, path, overrides, &mut texts, &mut faults)? {
         Some(parts) if faults.is_empty() => Ok(parts.into_pipeline(path.to_owned(), texts)),
         None if faults.is_empty() => Err(Error::internal("a pipeline was refused without a reason")),
         _ => Err(Diagnostics::new(texts, faults).into()),
     }
 }
 
-fn build(content: &str, overrides: &[String], texts: &mut Texts, faults: &mut Vec<Diagnostic>) -> Option<link::Linked> {
-    let mut root = match yaml::parse(0, 0, content) {
+fn build(
+    content: &str,
+    path: &Path,
+    overrides: &[String],
+    texts: &mut Texts,
+    faults: &mut Vec<Diagnostic>,
+) -> Result<Option<link::Linked>> {
+    let root = match yaml::parse(0, 0, content) {
         Ok(root) => root,
         Err(mut found) => {
             faults.append(&mut found);
-            return None;
+            return Ok(None);
         }
     };
+    let Some(mut root) = extends::resolve(root, path, texts, faults)? else { return Ok(None) };
     overrides::apply(&mut root, overrides, texts, faults);
     let linked = substitute::expand(&root, texts, faults).and_then(|expanded| {
         let declared = declaration::read(&expanded, faults)?;
         link::link(declared, faults)
     });
     *faults = matrix::without_repeats(std::mem::take(faults));
-    linked
+    Ok(linked)
 }
 
 /// The file's text, no more than a pipeline can need.
@@ -121,9 +131,10 @@ mod tests {
     /// Reads a text, and if it is refused checks that every fault can be shown. Whether it was accepted.
     fn survives(content: &str, overrides: &[String]) -> bool {
         let mut texts = Texts::default();
-        texts.add("file", content);
+        texts.add_file("file", content);
         let mut faults = Vec::new();
-        let accepted = build(content, overrides, &mut texts, &mut faults).is_some();
+        let built = build(content, Path::new("file"), overrides, &mut texts, &mut faults);
+        let accepted = built.expect("no file that cannot be read").is_some();
         assert_eq!(accepted, faults.is_empty(), "{faults:?}");
         let faults = Diagnostics::new(texts, faults);
         for fault in &faults.list {

@@ -14,10 +14,11 @@ pub struct Place {
     pub end: u32,
 }
 
-/// The texts a pipeline is made from: the file, then one per override on the command line.
+/// The texts a pipeline is made from: the file, those it extends, then one per override on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Texts {
     list: Vec<(String, Arc<str>)>,
+    files: usize,
 }
 
 impl Texts {
@@ -25,6 +26,17 @@ impl Texts {
     pub fn add(&mut self, name: impl Into<String>, content: impl Into<Arc<str>>) -> u32 {
         self.list.push((name.into(), content.into()));
         (self.list.len() - 1) as u32
+    }
+
+    /// Adds a file. Files come before all other texts.
+    pub fn add_file(&mut self, name: impl Into<String>, content: impl Into<Arc<str>>) -> u32 {
+        self.files += 1;
+        self.add(name, content)
+    }
+
+    /// The content of every file: the pipeline's own, then each that is extended.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.list[..self.files].iter().map(|(_, content)| content.as_ref())
     }
 
     /// The name of the first text: the pipeline file.

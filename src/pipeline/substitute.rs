@@ -107,9 +107,13 @@ impl<'a> Expander<'a> {
     ) -> Result<Mapping, TooLarge> {
         let mut entries = Vec::with_capacity(stages.entries.len());
         for entry in &stages.entries {
-            let Some(own) = entry.value.mapping().and_then(|stage| stage.entry("matrix")) else {
+            let matrix_of = |stage: &Node| {
+                let own = stage.mapping().and_then(|stage| stage.entry("matrix"));
+                own.filter(|own| !own.value.is_null()).cloned()
+            };
+            let Some(own) = matrix_of(&entry.value) else {
                 let value = self.node(&entry.value, 2)?;
-                if let Some(hidden) = value.mapping().and_then(|stage| stage.entry("matrix")) {
+                if let Some(hidden) = matrix_of(&value) {
                     let fault =
                         Diagnostic::new(hidden.key_place, "`matrix` stands in the stage itself, not in a value");
                     self.faults.push(fault.note(entry.value.place, "used here"));

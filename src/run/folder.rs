@@ -2,6 +2,7 @@
 //!
 //!     run.json        pipeline, overrides, versions, threads, sources from the hub, when, how it ended
 //!     pipeline.yaml   the pipeline file as it was
+//!     extended-1.yaml the file it extends, extended-2.yaml the one that extends, ...
 //!     plan.json       what was to happen, and why
 //!     events.ndjson   what happened
 //!     outputs.json    state, time and outputs of every stage
@@ -37,6 +38,9 @@ pub struct RunFacts {
     pub pipeline: String,
     pub file: PathBuf,
     pub overrides: Vec<String>,
+    /// What `--only` named; empty when the whole pipeline was to run.
+    #[serde(default)]
+    pub only: Vec<String>,
     pub state: RunState,
     pub started: Timestamp,
     pub finished: Option<Timestamp>,

@@ -22,7 +22,7 @@ pub use interrupt::Interrupts;
 pub use sources::fetch_sources;
 
 use crate::error::{Error, Result};
-use crate::pipeline::{Place, StageIndex};
+use crate::pipeline::StageIndex;
 use crate::plan::{Planner, SourceState, StagePlan, plan_json};
 use events::Event;
 use folder::{RunFacts, RunFolder, RunState, SourceFacts, versions};
@@ -36,6 +36,8 @@ pub struct Options {
     pub threads: NonZeroUsize,
     /// Values set on the command line, for the record.
     pub overrides: Vec<String>,
+    /// The stages asked for on the command line, for the record; all when empty.
+    pub only: Vec<String>,
     /// What is to happen.
     pub plan: Vec<StagePlan>,
 }
@@ -85,6 +87,7 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
         pipeline: pipeline.name.clone(),
         file: pipeline.path.clone(),
         overrides: options.overrides,
+        only: options.only,
         state: RunState::Running,
         started: Timestamp::now(),
         finished: None,
@@ -96,8 +99,10 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
     };
     folder.write_json("run.json", &facts)?;
     folder.write_json("plan.json", &plan_json(planner, &options.plan))?;
-    let text = pipeline.texts.content(Place { text: 0, start: 0, end: 0 });
-    folder.write("pipeline.yaml", text.as_bytes())?;
+    for (index, text) in pipeline.texts.files().enumerate() {
+        let name = if index == 0 { "pipeline.yaml".to_owned() } else { format!("extended-{index}.yaml") };
+        folder.write(&name, text.as_bytes())?;
+    }
     events.add(folder.events()?);
     events.emit(&Event::RunStarted {
         run: folder.id().to_owned(),
