@@ -19,6 +19,7 @@ pub const PATH_TYPES: &[(&str, Media)] = &[
     ("prompt-templates", Media::PromptTemplates),
     ("tokenizer", Media::Tokenizer),
     ("published-scores", Media::PublishedScores),
+    ("preference-set", Media::PreferenceSet),
 ];
 /// The type key of a model built into the program.
 pub const EMBEDDED: &str = "embedded";

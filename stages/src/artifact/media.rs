@@ -30,6 +30,8 @@ pub enum Media {
     Tokenizer,
     /// A published head-score file: JSON `{"layer-head": [score per trial]}`.
     PublishedScores,
+    /// Preference pairs as JSONL, JSONL.gz or Parquet.
+    PreferenceSet,
     /// A row per head: retrieval score, per-trial scores.
     HeadScores,
     /// One row: trials, counted trials, Gini coefficient of the scores.
@@ -70,6 +72,7 @@ impl Media {
         Self::PromptTemplates,
         Self::Tokenizer,
         Self::PublishedScores,
+        Self::PreferenceSet,
         Self::HeadScores,
         Self::HeadScoreSummary,
         Self::Trials,
@@ -96,6 +99,7 @@ impl Media {
             Self::PromptTemplates => "retmask/prompt-templates;v1",
             Self::Tokenizer => "retmask/tokenizer;v1",
             Self::PublishedScores => "retmask/published-scores;v1",
+            Self::PreferenceSet => "retmask/preference-set;v1",
             Self::HeadScores => "retmask/head-scores;v1",
             Self::HeadScoreSummary => "retmask/head-score-summary;v1",
             Self::Trials => "retmask/trials;v1",
@@ -118,9 +122,12 @@ impl Media {
         match self {
             Self::Model => Form::FileOrTree,
             Self::Needles | Self::HelmetData => Form::Tree,
-            Self::Instructions | Self::PromptTemplates | Self::Tokenizer | Self::PublishedScores | Self::ReportPage => {
-                Form::File
-            }
+            Self::Instructions
+            | Self::PromptTemplates
+            | Self::Tokenizer
+            | Self::PublishedScores
+            | Self::PreferenceSet
+            | Self::ReportPage => Form::File,
             _ => Form::Table,
         }
     }

@@ -167,6 +167,7 @@ pub fn of(media: Media) -> Option<Schema> {
         | Media::PromptTemplates
         | Media::Tokenizer
         | Media::PublishedScores
+        | Media::PreferenceSet
         | Media::ReportPage => return None,
     };
     Some(Schema::new(fields))

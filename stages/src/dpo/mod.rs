@@ -37,7 +37,12 @@ impl Kind for Dpo {
     const SUMMARY: &'static str = "Train the model on preference pairs by direct preference optimisation";
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to train" },
-        InputPort { name: "pairs", media: &[Media::Pairs], arity: Arity::One, summary: "The preference pairs" },
+        InputPort {
+            name: "pairs",
+            media: &[Media::Pairs, Media::PreferenceSet],
+            arity: Arity::One,
+            summary: "The preference pairs: made by sample-pairs, or a ready-made set",
+        },
         InputPort {
             name: "reference",
             media: &[Media::ReferenceLogprobs],
@@ -61,7 +66,7 @@ impl Kind for Dpo {
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
         let opened = Checkpoint::open(&inputs.one("model")?.path)?;
-        let pairs = preference::read(&inputs.one("pairs")?.path)?;
+        let pairs = preference::read(inputs.one("pairs")?)?;
         if parameters.held_out >= pairs.len() {
             return Err(StageError::input(format!(
                 "`held-out` keeps {} pairs out of training, but there are {}",

@@ -49,7 +49,7 @@ pub fn read(
             let message = error.to_string();
             let reason = message.split(" at line ").next().unwrap_or(&message).to_owned();
             fault(format!("not JSON: {reason} at column {}", error.column()))
-                .with_hint("an instruction file holds one JSON object per line")
+                .with_hint("a file of this kind holds one JSON object per line")
         })?;
         add(&format_args!("line {number}"), &record)?;
     }

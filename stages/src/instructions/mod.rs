@@ -2,21 +2,23 @@
 
 mod lines;
 mod record;
+pub(crate) mod records;
 mod rows;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::record::Extracted;
 use crate::contract::{StageError, StageResult};
+
+/// The fields that hold something for any style of record.
+const COLUMNS: [&str; 8] =
+    ["conversation", "messages", "instruction", "input", "instances", "prompt", "redacted", "language"];
 
 /// The style of an instruction set's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -88,21 +90,7 @@ pub fn read(
             .map_err(|problem| StageError::input(format!("{}, {place}: {problem}", path.display())))?;
         each()
     };
-    let failed = |error: &std::io::Error| StageError::io("read", path, error);
-    let mut file = File::open(path).map_err(|error| failed(&error))?;
-    let mut magic = Vec::new();
-    (&mut file).take(4).read_to_end(&mut magic).map_err(|error| failed(&error))?;
-    file.rewind().map_err(|error| failed(&error))?;
-    if magic == *b"PAR1" {
-        rows::read(path, file, &mut add)?;
-    } else {
-        let plain = BufReader::new(file);
-        let mut reader: Box<dyn BufRead> = match magic.as_slice() {
-            [0x1f, 0x8b, ..] => Box::new(BufReader::new(MultiGzDecoder::new(plain))),
-            _ => Box::new(plain),
-        };
-        lines::read(path, &mut *reader, &mut add)?;
-    }
+    records::read(path, &COLUMNS, &mut add)?;
     let found = collector.found;
     if found.records == 0 {
         return Err(StageError::input(format!("{} holds no record", path.display())));

@@ -12,19 +12,17 @@ use serde_json::{Map, Value};
 
 use crate::contract::{StageError, StageResult};
 
-/// The columns that hold something for any style of record; others are not decoded.
-const COLUMNS: [&str; 8] =
-    ["conversation", "messages", "instruction", "input", "instances", "prompt", "redacted", "language"];
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 1024;
 
-/// Calls `add` with the place and value of every row.
+/// Calls `add` with the place and value of every row, as far as it stands in these columns; others are not decoded.
 ///
 /// # Errors
 /// `Input` when the file is not Parquet or a column is of a type no style has; whatever `add` returns.
 pub fn read(
     path: &Path,
     file: File,
+    columns: &[&str],
     add: &mut dyn FnMut(&dyn fmt::Display, &Value) -> StageResult<()>,
 ) -> StageResult<()> {
     let bad =
@@ -32,12 +30,13 @@ pub fn read(
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| bad(&error))?;
     let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
     let wanted: Vec<usize> =
-        names.iter().enumerate().filter(|(_, name)| COLUMNS.contains(&name.as_str())).map(|(index, _)| index).collect();
+        names.iter().enumerate().filter(|(_, name)| columns.contains(&name.as_str())).map(|(index, _)| index).collect();
     if wanted.is_empty() {
         return Err(StageError::input(format!(
-            "{} has the columns {}; expected `conversation`, `messages`, `instruction` or `prompt`",
+            "{} has the columns {}; expected {}",
             path.display(),
-            names.join(", ")
+            names.join(", "),
+            columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ")
         )));
     }
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);

@@ -1,4 +1,4 @@
-//! Reads a pairs table: this program's, or any conversational preference set with the same three columns.
+//! Reads pairs: this program's table, or a ready-made preference set.
 
 use std::path::Path;
 
@@ -6,8 +6,9 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, UInt32Type};
 use retmask_model::text::ChatMessage;
 
-use crate::artifact::table;
-use crate::contract::{StageError, StageResult};
+use super::set;
+use crate::artifact::{Media, table};
+use crate::contract::{Input, StageError, StageResult};
 
 /// A pair as it stands in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +20,19 @@ pub struct PreferencePair {
     pub rejected: Vec<ChatMessage>,
 }
 
+/// Reads what stands at a port of preference pairs.
+///
+/// # Errors
+/// `Input` naming the file, the row and the field for what is not a preference set.
+pub fn read(input: &Input) -> StageResult<Vec<PreferencePair>> {
+    if input.media == Media::PreferenceSet { set::read(&input.path) } else { read_table(&input.path) }
+}
+
 /// Reads all pairs in order. `row_id` and `sample_index` may be absent; the row's number stands in for them.
 ///
 /// # Errors
 /// `Input` naming the file, the row and the column for a table that is not a conversational preference set.
-pub fn read(path: &Path) -> StageResult<Vec<PreferencePair>> {
+fn read_table(path: &Path) -> StageResult<Vec<PreferencePair>> {
     let batch = table::read_any(path)?;
     if batch.num_rows() == 0 {
         return Err(StageError::input(format!("{} holds no pairs", path.display())));

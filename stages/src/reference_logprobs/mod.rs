@@ -21,7 +21,12 @@ impl Kind for ReferenceLogprobs {
     const SUMMARY: &'static str = "Sum the log-probabilities of both responses of each pair under the reference model";
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The reference model" },
-        InputPort { name: "pairs", media: &[Media::Pairs], arity: Arity::One, summary: "The preference pairs" },
+        InputPort {
+            name: "pairs",
+            media: &[Media::Pairs, Media::PreferenceSet],
+            arity: Arity::One,
+            summary: "The preference pairs: made by sample-pairs, or a ready-made set",
+        },
     ];
     const OUTPUTS: &'static [OutputPort] =
         &[OutputPort { name: "logprobs", media: Media::ReferenceLogprobs, summary: "A row per pair" }];
@@ -42,7 +47,7 @@ impl Kind for ReferenceLogprobs {
         context: &Context,
     ) -> StageResult<()> {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.path)?;
-        let pairs = preference::read(&inputs.one("pairs")?.path)?;
+        let pairs = preference::read(inputs.one("pairs")?)?;
         let tokens = preference::tokenise(&pairs, &checkpoint.text_codec()?, parameters)?;
         context.progress().phase("load the model", "models", 1);
         let decoder = Decoder::load(&checkpoint, Numerics::F32)?;

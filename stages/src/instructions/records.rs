@@ -1,0 +1,37 @@
+//! Files of records: JSONL, JSONL.gz or Parquet, told apart by their first bytes.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use serde_json::Value;
+
+use super::{lines, rows};
+use crate::contract::{StageError, StageResult};
+
+/// Calls `add` with the place and value of every record. Of a Parquet file only these `columns` are read.
+///
+/// # Errors
+/// `Input` for a file that is none of the three, naming the line or column; whatever `add` returns.
+pub fn read(
+    path: &Path,
+    columns: &[&str],
+    add: &mut dyn FnMut(&dyn fmt::Display, &Value) -> StageResult<()>,
+) -> StageResult<()> {
+    let failed = |error: &std::io::Error| StageError::io("read", path, error);
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let mut magic = Vec::new();
+    (&mut file).take(4).read_to_end(&mut magic).map_err(|error| failed(&error))?;
+    file.rewind().map_err(|error| failed(&error))?;
+    if magic == *b"PAR1" {
+        return rows::read(path, file, columns, add);
+    }
+    let plain = BufReader::new(file);
+    let mut reader: Box<dyn BufRead> = match magic.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(BufReader::new(MultiGzDecoder::new(plain))),
+        _ => Box::new(plain),
+    };
+    lines::read(path, &mut *reader, add)
+}
