@@ -33,8 +33,19 @@ fn every_pipeline_passes_the_check() {
     for name in &names {
         check(&["check", name]);
     }
-    let expected = ["llama", "olmo3-instruct", "olmo3-think", "quickstart", "qwen3", "smollm2", "tiny-pretrain"]
-        .map(|name| folder().join(format!("{name}.yaml")).to_str().expect("UTF-8").to_owned());
+    let expected = [
+        "llama-ablations",
+        "llama",
+        "olmo3-instruct",
+        "olmo3-think",
+        "quickstart-ablations",
+        "quickstart",
+        "qwen3",
+        "smollm2-ablations",
+        "smollm2",
+        "tiny-pretrain",
+    ]
+    .map(|name| folder().join(format!("{name}.yaml")).to_str().expect("UTF-8").to_owned());
     assert_eq!(names, expected);
     // As their comments say, a folder can take the place of the repository.
     let qwen = folder().join("qwen3.yaml");

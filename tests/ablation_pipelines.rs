@@ -1,0 +1,87 @@
+//! The ablation pipelines of `pipelines/`: the paper's variants are there, each reads its own pairs, and what they
+//! share stands there once.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The stages of a pipeline by name, as `graph --json` gives them.
+fn stages(file: &str) -> BTreeMap<String, Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines").join(file);
+    let output = support::program().args(["graph", "--json"]).arg(path).output().expect("the program starts");
+    assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    let graph: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let stages = graph["stages"].as_array().expect("stages").iter();
+    stages.map(|stage| (stage["name"].as_str().expect("a name").to_owned(), stage.clone())).collect()
+}
+
+/// What a stage reads at a port, as `STAGE` or `STAGE.PORT`.
+fn reads(stages: &BTreeMap<String, Value>, stage: &str, port: &str) -> Vec<String> {
+    let inputs = stages[stage]["inputs"].as_array().expect("inputs").iter();
+    let inputs = inputs.filter(|input| input["port"] == port);
+    inputs.map(|input| input["from"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn the_papers_variants_are_declared_over_one_scoring_stage() {
+    // File, how many masks beside those of the paper, the stages that evaluate a trained model.
+    for (file, score) in [
+        ("quickstart-ablations.yaml", "trained"),
+        ("smollm2-ablations.yaml", "trained"),
+        ("llama-ablations.yaml", "score-trained-128k"),
+    ] {
+        let stages = stages(file);
+        let masks: Vec<&String> = stages.keys().filter(|name| name.starts_with("mask[")).collect();
+        for mask in &masks {
+            assert_eq!(reads(&stages, mask, "scores"), ["scores"], "{file}: {mask}");
+        }
+        let parameter = |mask: &str, name: &str| stages[&format!("mask[mask={mask}]")]["parameters"][name].clone();
+        assert_eq!(parameter("retmask", "variant"), "retrieval", "{file}");
+        assert_eq!(parameter("non-retrieval", "variant"), "non-retrieval", "{file}");
+        let mut seeds: Vec<Value> = ["random-1", "random-2", "random-3"].map(|mask| parameter(mask, "seed")).to_vec();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 3, "{file}: every random mask has a seed of its own");
+        for mask in ["random-1", "random-2", "random-3", "non-retrieval"] {
+            assert_eq!(parameter(mask, "tau"), parameter("retmask", "tau"), "{file}: as many heads as RetMask");
+        }
+        let swept = |select: &str, of: &str| {
+            let values = masks.iter().map(|mask| &stages[*mask]["parameters"]).filter(|with| with["select"] == select);
+            let mut values: Vec<String> = values.map(|with| with[of].to_string()).collect();
+            values.sort();
+            values.dedup();
+            values.len()
+        };
+        assert!(swept("threshold", "tau") >= 3 && swept("top-k", "count") >= 3, "{file}: both are swept");
+        let subset = &stages["subset-pairs"]["parameters"];
+        assert_eq!(subset["subset"], "random", "{file}: RetMask* takes a seeded draw");
+        let all = &stages["pairs[mask=retmask]"]["parameters"];
+        for (name, value) in subset.as_object().expect("parameters") {
+            assert!(["limit", "subset"].contains(&name.as_str()) || all[name] == *value, "{file}: {name}");
+        }
+        // Every mask is trained on, and every trained model is evaluated and reported.
+        let trained: Vec<&str> =
+            stages.keys().filter_map(|name| name.strip_prefix("dpo[training=")?.strip_suffix(']')).collect();
+        let ready_made = if file.starts_with("llama") { 2 } else { 0 };
+        assert_eq!(trained.len(), masks.len() + 1 + ready_made, "{file}");
+        let reported = reads(&stages, "report", "evaluation");
+        for training in trained {
+            let pairs = match training {
+                "retmask-subset" => "subset-pairs".to_owned(),
+                "win-lose" | "longreward" => training.to_owned(),
+                mask => format!("pairs[mask={mask}]"),
+            };
+            let at = |stage: &str| format!("{stage}[training={training}]");
+            assert_eq!(reads(&stages, &at("dpo"), "pairs"), [pairs.clone()], "{file}");
+            assert_eq!(reads(&stages, &at("reference"), "pairs"), [pairs], "{file}");
+            assert_eq!(reads(&stages, &at("dpo"), "reference"), [at("reference")], "{file}");
+            assert_eq!(reads(&stages, &at("trained-scores"), "model"), [at("dpo")], "{file}");
+            assert!(reported.contains(&at(score)), "{file}: {training} is not reported");
+        }
+        for shared in ["scores", "report"] {
+            assert!(stages.contains_key(shared), "{file}: {shared}");
+        }
+    }
+}
