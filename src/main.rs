@@ -1,6 +1,7 @@
 //! The program: reads pipelines, plans and runs them, shows what they made.
 
 mod cli;
+mod diff;
 mod error;
 mod hub;
 mod output;

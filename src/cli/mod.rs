@@ -1,12 +1,14 @@
 //! The command line: what was typed. What it means is in [`settings`]; each command has its own file.
 
 mod check;
+mod diff;
 mod export;
 mod graph;
 mod lock;
 mod model;
 mod plan;
 mod run;
+mod runs;
 mod schema;
 mod settings;
 mod show;
@@ -67,6 +69,10 @@ enum Command {
     Show(show::Arguments),
     /// Copy an artifact out of the store
     Export(export::Arguments),
+    /// List runs, the latest first
+    Runs(runs::Arguments),
+    /// Say how two runs differ: parameters, masks, scores of heads, metrics, pairs
+    Diff(diff::Arguments),
     /// Draw a pipeline's stages and what flows between them
     Graph(graph::Arguments),
     /// Check a pipeline file and say what is wrong with it
@@ -134,6 +140,8 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
         Command::Lock(arguments) => lock::execute(arguments, settings),
         Command::Show(arguments) => show::execute(arguments, settings),
         Command::Export(arguments) => export::execute(arguments, settings),
+        Command::Runs(arguments) => runs::execute(arguments, settings),
+        Command::Diff(arguments) => diff::execute(arguments, settings),
         Command::Graph(arguments) => graph::execute(arguments, settings),
         Command::Check(arguments) => check::execute(arguments, settings),
         Command::Schema(arguments) => schema::execute(arguments, settings),

@@ -19,6 +19,7 @@ use retmask_cache::{Key, Lookup, MissReason, Output, Record, Store};
 
 pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
 pub use json::plan_json;
+pub use key::Difference;
 pub use reason::Reason;
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
@@ -257,6 +258,16 @@ impl<'a> Planner<'a> {
             .partition(|source: &SourceIndex| matches!(self.sources[source.0], SourceState::Missing { .. }));
         if missing.is_empty() { State::ToFetch(to_fetch) } else { State::Blocked(missing) }
     }
+}
+
+/// The fields in which the keys of two stored results of one kind differ; `None` where a record is lost.
+///
+/// # Errors
+/// `Environment` when the store cannot be read.
+pub fn recorded_differences(store: &Store, old: &Key, new: &Key) -> Result<Option<Vec<Difference>>> {
+    let (Lookup::Hit(old), Lookup::Hit(new)) = (store.lookup(old)?, store.lookup(new)?) else { return Ok(None) };
+    let defaults = parameters::defaults(&new.provenance.kind);
+    Ok(Some(key::differences(&old.provenance.fields, &new.provenance.fields, &defaults)))
 }
 
 /// `port`, or `port.label` on a labelled port.

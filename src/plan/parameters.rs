@@ -34,6 +34,18 @@ pub fn encode(stage: &Stage) -> Result<Encoded> {
     })
 }
 
+/// A kind's parameters at their defaults; nothing for a kind this program does not have.
+pub fn defaults(kind: &str) -> Value {
+    struct Defaults;
+    impl Visitor for Defaults {
+        type Output = Option<Value>;
+        fn visit<K: Kind>(&mut self) -> Option<Value> {
+            Value::of(&K::Parameters::default()).ok()
+        }
+    }
+    registry::visit(kind, &mut Defaults).flatten().unwrap_or(Value::Null)
+}
+
 enum Fault {
     Decode(String),
     Value(String),

@@ -31,6 +31,18 @@ pub enum RunState {
     Interrupted,
 }
 
+impl RunState {
+    /// The name in `run.json`. A run that was killed still says that it is running.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
 /// The content of `run.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RunFacts {

@@ -3,6 +3,7 @@
 mod events;
 mod execute;
 mod folder;
+mod history;
 mod interrupt;
 mod progress;
 pub mod report;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 pub use events::{Events, Reporter};
 pub use folder::{StageOutputs, StageState};
+pub use history::{facts_of, find_run, run_folders, run_name, stages_of};
 pub use interrupt::Interrupts;
 pub use sources::fetch_sources;
 

@@ -1,12 +1,12 @@
 //! `STAGE[.PORT][@RUN]`: an output of a stage, in the latest run unless one is named.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use retmask_cache::{Output, Readable, Reading, Store};
 
 use crate::error::{Error, Result};
 use crate::pipeline::suggest;
-use crate::run::{StageOutputs, StageState};
+use crate::run::{StageOutputs, StageState, find_run, run_folders, run_name, stages_of};
 
 /// An output found by its address.
 #[derive(Debug)]
@@ -41,22 +41,43 @@ pub fn lost(reason: &retmask_cache::MissReason) -> Error {
 /// # Errors
 /// `Input` when there is no such run, stage or port, or the stage has no result there; with the nearest name.
 pub fn find(store: &Store, address: &str) -> Result<Item> {
+    let (run, found, port) = locate(store, address)?;
+    let stage = found.stage;
+    let output = match &port {
+        None => found.outputs.first(),
+        Some(port) => found.outputs.iter().find(|output| output.port == *port),
+    };
+    let Some(output) = output.cloned() else {
+        let names: Vec<&str> = found.outputs.iter().map(|output| output.port.as_str()).collect();
+        let port = port.unwrap_or_default();
+        let error = Error::input(format!("stage `{stage}` has no output `{port}`"));
+        return Err(error.with_hint(suggest(&port, "its outputs", names).join("; ")));
+    };
+    let others = found.outputs.iter().filter(|other| other.port != output.port).map(|other| other.port.clone());
+    Ok(Item { run, others: others.collect(), stage, output })
+}
+
+/// Finds a stage with a result by its address, `STAGE[@RUN]`.
+///
+/// # Errors
+/// `Input` as [`find`], and for an address that names a port.
+pub fn find_stage(store: &Store, address: &str) -> Result<StageOutputs> {
+    let (_, stage, port) = locate(store, address)?;
+    match port {
+        None => Ok(stage),
+        Some(port) => Err(Error::input(format!("`{address}` is an output, and a stage or a run is to be named here"))
+            .with_hint(format!("leave out `.{port}`"))),
+    }
+}
+
+/// The run, the stage and the port an address means.
+fn locate(store: &Store, address: &str) -> Result<(String, StageOutputs, Option<String>)> {
     let (name, run) = match address.rsplit_once('@') {
         Some((name, run)) => (name, Some(run)),
         None => (address, None),
     };
-    let runs = runs(store)?;
-    let latest = runs.last().ok_or_else(|| {
-        Error::input(format!("the cache {} has no runs yet", store.root().display()))
-            .with_hint("`retmask run FILE` makes one; another cache is named with --cache DIR or RETMASK_CACHE")
-    })?;
-    let folder = match run {
-        None | Some("latest") => latest,
-        Some(run) => runs.iter().find(|folder| run_name(folder) == run).ok_or_else(|| {
-            let names: Vec<String> = runs.iter().rev().take(5).map(|folder| run_name(folder)).collect();
-            Error::input(format!("there is no run `{run}`")).with_hint(format!("the latest are: {}", names.join(", ")))
-        })?,
-    };
+    let runs = run_folders(store)?;
+    let folder = find_run(store, &runs, run)?;
     let stages = stages_of(folder)?;
     let run = run_name(folder);
     let (stage, port) = split(&stages, name);
@@ -82,18 +103,7 @@ pub fn find(store: &Store, address: &str) -> Result<Item> {
             None => error,
         });
     }
-    let output = match port {
-        None => found.outputs.first(),
-        Some(port) => found.outputs.iter().find(|output| output.port == port),
-    };
-    let Some(output) = output.cloned() else {
-        let names: Vec<&str> = found.outputs.iter().map(|output| output.port.as_str()).collect();
-        let port = port.unwrap_or_default();
-        let error = Error::input(format!("stage `{stage}` has no output `{port}`"));
-        return Err(error.with_hint(suggest(port, "its outputs", names).join("; ")));
-    };
-    let others = found.outputs.iter().filter(|other| other.port != output.port).map(|other| other.port.clone());
-    Ok(Item { run, stage: stage.to_owned(), others: others.collect(), output })
+    Ok((run, found.clone(), port.map(str::to_owned)))
 }
 
 /// A stage's own name may hold dots, so the whole name is tried first.
@@ -114,40 +124,6 @@ const fn ended(state: StageState) -> &'static str {
         StageState::Pending => "has not ended",
         StageState::Hit | StageState::Ran => "has none",
     }
-}
-
-/// The folders of all runs, oldest first.
-fn runs(store: &Store) -> Result<Vec<PathBuf>> {
-    let folder = store.root().join("runs");
-    let failed = |error: std::io::Error| Error::environment(format!("cannot read {}: {error}", folder.display()));
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut runs = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.join("outputs.json").is_file() {
-            runs.push(path);
-        }
-    }
-    runs.sort_unstable();
-    Ok(runs)
-}
-
-fn run_name(folder: &Path) -> String {
-    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// What a run wrote about its stages.
-fn stages_of(folder: &Path) -> Result<Vec<StageOutputs>> {
-    let path = folder.join("outputs.json");
-    let text =
-        std::fs::read(&path).map_err(|error| Error::environment(format!("cannot read {}: {error}", path.display())))?;
-    serde_json::from_slice(&text).map_err(|error| {
-        Error::environment(format!("the record of run {} is damaged: {}: {error}", run_name(folder), path.display()))
-    })
 }
 
 fn has_result(folder: &Path, stage: &str) -> bool {

@@ -11,17 +11,20 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Internal` for a column type that no artifact uses.
 pub fn json_lines(batch: &RecordBatch) -> Result<String> {
-    let mut text = String::new();
+    Ok(rows(batch)?.into_iter().map(|row| format!("{}\n", Value::Object(row))).collect())
+}
+
+/// Every row as a map from column to value.
+///
+/// # Errors
+/// `Internal` for a column type that no artifact uses.
+pub fn rows(batch: &RecordBatch) -> Result<Vec<Map<String, Value>>> {
     let schema = batch.schema();
-    for row in 0..batch.num_rows() {
-        let mut object = Map::new();
-        for (field, column) in schema.fields().iter().zip(batch.columns()) {
-            object.insert(field.name().clone(), value(column.as_ref(), row)?);
-        }
-        text += &Value::Object(object).to_string();
-        text.push('\n');
-    }
-    Ok(text)
+    let row = |row: usize| -> Result<Map<String, Value>> {
+        let cells = schema.fields().iter().zip(batch.columns());
+        cells.map(|(field, column)| Ok((field.name().clone(), value(column.as_ref(), row)?))).collect()
+    };
+    (0..batch.num_rows()).map(row).collect()
 }
 
 /// A value of an array. A number that is not finite is null, as JSON has none.

@@ -5,7 +5,7 @@ mod json_rows;
 mod summary;
 mod table;
 
-pub use item::{Item, find, lost};
-pub use json_rows::json_lines;
+pub use item::{Item, find, find_stage, lost};
+pub use json_rows::{json_lines, rows};
 pub use summary::headline;
 pub use table::{View, table};
