@@ -2,6 +2,8 @@
 
 mod support;
 
+use retmask_stages::helmet::category::CATEGORIES;
+use retmask_stages::helmet_score::{ExampleScore, aggregate};
 use retmask_stages::metrics::citations::{citations, list_scores, without_citations};
 use retmask_stages::metrics::punkt::{self, Punkt};
 use retmask_stages::metrics::ranking::{ndcg, parse_ranking};
@@ -92,5 +94,62 @@ fn sentences_equal_the_reference() {
     assert_eq!(vectors.len(), 27);
     for vector in vectors {
         assert_eq!(punkt.sentences(text(&vector, "text")), strings(&vector["sentences"]), "{vector}");
+    }
+}
+
+/// The authors' name of a number of ours.
+fn published_name(dataset: &str, metric: &str) -> String {
+    match (dataset, metric) {
+        ("narrativeqa", _) => "narrativeqa_gpt4_score".into(),
+        ("infbench_qa_eng", _) => "infbench_qa_rougeL_f1".into(),
+        ("infbench_choice_eng", _) => "infbench_choice_exact_match".into(),
+        ("infbench_sum_eng", _) => "infbench_sum_gpt4_f1".into(),
+        ("multi_lexsum", _) => "multi_lexsum_gpt4_f1".into(),
+        ("msmarco_rerank_psg", metric) => format!("msmarco_{metric}"),
+        ("alce_qampari", "qampari_rec_top5") => "alce_qampari_rec_top5".into(),
+        (dataset, metric) if dataset.starts_with("alce_") => format!("{dataset}_{metric}"),
+        (dataset, _) => dataset.into(),
+    }
+}
+
+#[test]
+#[ignore = "needs the published HELMET scores; scripts/test runs it"]
+fn published_scores_of_datasets_give_the_published_averages() {
+    let folder = shared("data/helmet/helmet_published");
+    let scores: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("llama-3.1-8b_per_dataset.json")).unwrap()).unwrap();
+    let table = std::fs::read_to_string(folder.join("agg_results_128k_2025-04-10.csv")).unwrap();
+    let header: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    let models = [("Llama-3.1-8B-Instruct", "Llama-3.1-8B-Inst"), ("Llama-3.1-8B (base, non-chat)", "Llama-3.1-8B")];
+    for (model, row) in models {
+        let row: Vec<&str> =
+            table.lines().map(|line| line.split(',').collect::<Vec<_>>()).find(|cells| cells[0] == row).unwrap();
+        let one = |dataset: &str, metric: &'static str| {
+            let value = scores[model][published_name(dataset, metric)]["131072"].as_f64();
+            ExampleScore {
+                dataset: dataset.into(),
+                length: 131_072,
+                example: 0,
+                cluster: "all".into(),
+                metric,
+                value: value.unwrap_or_else(|| panic!("{model} has no {dataset} {metric}")) / 100.0,
+            }
+        };
+        let measures = CATEGORIES.iter().flat_map(|category| category.measures);
+        let examples: Vec<ExampleScore> = measures.map(|&(dataset, metric)| one(dataset, metric)).collect();
+        let means: Vec<_> = aggregate(&examples, 2_000, 42).into_iter().filter(|row| row.dataset.is_empty()).collect();
+        assert_eq!(means.len(), 8);
+        for mean in means {
+            let column = header.iter().position(|name| *name == mean.category).unwrap();
+            let published: f64 = row[column].parse().unwrap();
+            // The table has one decimal.
+            let difference = (mean.interval.value - published).abs();
+            assert!(
+                difference <= 0.05 + 1e-9,
+                "{model}, {}: {} against {published}",
+                mean.category,
+                mean.interval.value
+            );
+        }
     }
 }
