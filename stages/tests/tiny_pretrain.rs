@@ -69,7 +69,7 @@ fn the_committed_model_is_of_the_default_shape_with_its_tokenizer_and_template()
 }
 
 #[test]
-#[ignore = "trains for minutes; run with: cargo test --release -p retmask-stages --test tiny_pretrain -- --ignored"]
+#[ignore = "trains for minutes; run with: cargo test --release --workspace --test tiny_pretrain -- --ignored"]
 fn the_default_parameters_train_the_committed_model() {
     let trained = pretrain(&Parameters::default());
     assert!(trained == committed(), "training gives other files than those committed");
