@@ -9,6 +9,7 @@ mod pipeline;
 mod plan;
 mod run;
 mod show;
+mod sizes;
 
 /// Tensors come and go with every operation; the system allocator would hand large ones back to the kernel
 /// each time.

@@ -6,7 +6,6 @@ mod fits;
 mod generate;
 mod info;
 mod logprobs;
-mod size;
 
 use std::path::Path;
 

@@ -6,21 +6,10 @@ use super::Diagnostic;
 use super::declaration::{map_with_keys, used};
 use super::graph::Resources;
 use super::tree::{Meaning, Node};
+use crate::sizes::UNITS;
 
 /// Keys of `resources`.
 pub const RESOURCE_KEYS: &[&str] = &["cpus", "memory"];
-/// Units of memory, longest spelling first, and their bytes.
-const UNITS: &[(&str, u64)] = &[
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("KB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("TB", 1_000_000_000_000),
-];
-
 /// Reads `resources`; a faulty part is reported and left out.
 pub fn read(node: &Node, faults: &mut Vec<Diagnostic>) -> Resources {
     let mut resources = Resources::default();
@@ -54,7 +43,7 @@ fn cpus(node: &Node) -> Option<NonZeroU32> {
 
 fn memory(node: &Node) -> Option<NonZeroU64> {
     let Meaning::Text(text) = node.scalar()?.meaning() else { return None };
-    let (number, unit) = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?.trim_end(), *bytes)))?;
+    let (number, unit) = UNITS.iter().find_map(|&(unit, bytes)| Some((text.strip_suffix(unit)?.trim_end(), bytes)))?;
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let amount: f64 = if plain { number.parse().ok()? } else { return None };
     let bytes = amount * unit as f64;

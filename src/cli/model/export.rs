@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long, value_name = "TYPE", value_parser = stored_type)]
     dtype: Option<StoredType>,
     /// The most bytes in a weight file of a folder, e.g. 2GB; a larger tensor has a file of its own
-    #[arg(long, value_name = "SIZE", default_value_t = SHARD_BYTES, value_parser = super::size::parse,
+    #[arg(long, value_name = "SIZE", default_value_t = SHARD_BYTES, value_parser = crate::sizes::parse,
         hide_default_value = true)]
     shard_size: u64,
     /// Replace what is there

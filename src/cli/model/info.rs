@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(long, value_name = "CLASS", default_value_t)]
     numerics: Numerics,
     /// Memory to say what fits into, e.g. 24GB
-    #[arg(long, value_name = "SIZE", value_parser = super::size::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = crate::sizes::parse)]
     memory: Option<u64>,
 }
 

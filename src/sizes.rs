@@ -1,7 +1,7 @@
 //! Sizes as people type them.
 
-/// Units and their bytes: powers of 1000, and with `i` powers of 1024.
-const UNITS: [(&str, u64); 9] = [
+/// Units, longest spelling first, and their bytes: powers of 1000, and with `i` powers of 1024.
+pub const UNITS: [(&str, u64); 9] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
