@@ -1,7 +1,7 @@
 //! Sizes as people type them.
 
 /// Units, longest spelling first, and their bytes: powers of 1000, and with `i` powers of 1024.
-pub const UNITS: [(&str, u64); 9] = [
+pub const UNITS: [(&str, u64); 8] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
@@ -10,7 +10,6 @@ pub const UNITS: [(&str, u64); 9] = [
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
     ("TB", 1_000_000_000_000),
-    ("B", 1),
 ];
 
 /// Bytes of a size such as `24GB`, `1.5 GiB` or `4096`.
@@ -21,8 +20,11 @@ pub fn parse(text: &str) -> Result<u64, String> {
         let place = typed.len().checked_sub(unit.len())?;
         typed.get(place..).filter(|end| end.eq_ignore_ascii_case(unit)).map(|_| &typed[..place])
     };
-    let (number, unit) =
-        UNITS.into_iter().find_map(|(unit, bytes)| ends_with(unit).map(|number| (number, bytes))).unwrap_or((typed, 1));
+    let (number, unit) = UNITS
+        .into_iter()
+        .chain([("B", 1)])
+        .find_map(|(unit, bytes)| ends_with(unit).map(|number| (number, bytes)))
+        .unwrap_or((typed, 1));
     let number: f64 = number.trim().parse().map_err(|_| expected())?;
     let bytes = number * unit as f64;
     // 2^63: no size reaches it, and below it the conversion is exact enough.
