@@ -31,7 +31,9 @@ pub fn generate(
     }
     let mut waiting = in_order_of_prompts(requests).into_iter().peekable();
     let mut slots: Vec<Slot> = Vec::new();
-    let mut left: Option<Slot> = None;
+    let mut place = 0;
+    // Of each mask at most one that has stopped, kept until a request of that mask comes.
+    let mut left: Vec<Slot> = Vec::new();
     loop {
         let mut held: usize = slots.iter().map(|slot| slot.bytes).sum();
         while slots.len() < limits.slots.max(1)
@@ -44,17 +46,19 @@ pub fn generate(
             if !slots.is_empty() && held + bytes > limits.key_value_bytes {
                 break;
             }
-            let before = left.as_ref().or(slots.last());
+            let mut alike = left.iter().chain(slots.iter().rev()).filter(|slot| slot.request.mask == request.mask);
+            let before = alike.next();
             let beginning = match before.map_or(Beginning::Other, |before| before.shared_beginning(request)) {
                 Beginning::NotYet => break,
                 Beginning::Other => slot::empty(spec),
                 Beginning::Shared(key_values) => key_values,
             };
-            left = None;
+            left.retain(|slot| slot.request.mask != request.mask);
             waiting.next();
             held += bytes;
             let masked = request.mask.map(|mask| masks[mask].clone());
-            slots.push(Slot::new(index, request, bytes, masked, beginning));
+            slots.push(Slot::new(place, index, request, bytes, masked, beginning));
+            place += 1;
         }
         if slots.is_empty() {
             return Ok(());
@@ -68,23 +72,24 @@ pub fn generate(
             slot.reported = slot.tokens.len();
         }
         // Completed slots leave in order, so that equal runs report in equal order.
-        let latest = slots.last().map(|slot| slot.index);
         let (done, running): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.stop.is_some());
         slots = running;
         for mut slot in done {
             sink.completed(slot.index, slot.finish()?)?;
-            // The next request may begin like the latest one, whose keys and values therefore stay until then.
-            if left.is_none() && Some(slot.index) == latest && waiting.peek().is_some() {
-                left = Some(slot);
+            // The next request may begin like the latest of its mask, whose keys and values therefore stay until then.
+            let is_later = |other: &Slot| other.request.mask == slot.request.mask && other.place > slot.place;
+            if waiting.peek().is_some() && !slots.iter().chain(&left).any(is_later) {
+                left.retain(|other| other.request.mask != slot.request.mask);
+                left.push(slot);
             }
         }
     }
 }
 
-/// The requests of equal masks together, those whose prompts begin alike behind each other.
+/// Requests whose prompts begin alike behind each other; those of one prompt with and without a mask share a pass.
 fn in_order_of_prompts(requests: &[Request]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..requests.len()).collect();
-    order.sort_by_key(|&index| (requests[index].mask, &requests[index].prompt));
+    order.sort_by_key(|&index| (&requests[index].prompt, requests[index].mask));
     order
 }
 

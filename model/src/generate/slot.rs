@@ -10,6 +10,8 @@ use crate::{ModelError, ModelResult};
 
 /// One request in flight.
 pub struct Slot<'a> {
+    /// How many requests were begun before this one.
+    pub place: usize,
     pub index: usize,
     pub request: &'a Request,
     pub masked: Option<Arc<[bool]>>,
@@ -28,6 +30,7 @@ pub struct Slot<'a> {
 impl<'a> Slot<'a> {
     /// A slot that goes on from `key_values`, the beginning of its prompt.
     pub fn new(
+        place: usize,
         index: usize,
         request: &'a Request,
         bytes: usize,
@@ -35,6 +38,7 @@ impl<'a> Slot<'a> {
         key_values: Vec<KeyValues>,
     ) -> Self {
         Self {
+            place,
             index,
             request,
             masked,
