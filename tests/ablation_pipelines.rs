@@ -27,11 +27,11 @@ fn reads(stages: &BTreeMap<String, Value>, stage: &str, port: &str) -> Vec<Strin
 
 #[test]
 fn the_papers_variants_are_declared_over_one_scoring_stage() {
-    // File, how many masks beside those of the paper, the stages that evaluate a trained model.
-    for (file, score) in [
-        ("quickstart-ablations.yaml", "trained"),
-        ("smollm2-ablations.yaml", "trained"),
-        ("llama-ablations.yaml", "score-trained-128k"),
+    // File, the stage that scores a trained model, and the other axis it has.
+    for (file, score, axis) in [
+        ("quickstart-ablations.yaml", "trained", ""),
+        ("smollm2-ablations.yaml", "trained", ""),
+        ("llama-ablations.yaml", "score-trained", "length=128k,"),
     ] {
         let stages = stages(file);
         let masks: Vec<&String> = stages.keys().filter(|name| name.starts_with("mask[")).collect();
@@ -78,7 +78,10 @@ fn the_papers_variants_are_declared_over_one_scoring_stage() {
             assert_eq!(reads(&stages, &at("reference"), "pairs"), [pairs], "{file}");
             assert_eq!(reads(&stages, &at("dpo"), "reference"), [at("reference")], "{file}");
             assert_eq!(reads(&stages, &at("trained-scores"), "model"), [at("dpo")], "{file}");
-            assert!(reported.contains(&at(score)), "{file}: {training} is not reported");
+            assert!(
+                reported.contains(&format!("{score}[{axis}training={training}]")),
+                "{file}: {training} is not reported"
+            );
         }
         for shared in ["scores", "report"] {
             assert!(stages.contains_key(shared), "{file}: {shared}");

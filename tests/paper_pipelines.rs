@@ -52,18 +52,19 @@ fn every_pipeline_passes_the_check() {
     check(&["check", qwen.to_str().expect("UTF-8"), "--set", "sources.model={model: some/folder}"]);
 }
 
-/// What differs between the paper's models: file, repository, tau, tokens of a response, thinking, lengths in K.
-const MODELS: [(&str, &str, f64, u64, Option<bool>, &[u64]); 4] = [
-    ("llama.yaml", "meta-llama/Llama-3.1-8B-Instruct", 0.1, 2048, None, &[8, 16, 32, 64, 128]),
-    // Beyond 32K the released model needs another configuration.
-    ("qwen3.yaml", "Qwen/Qwen3-8B", 0.05, 4096, Some(true), &[8, 16, 32]),
-    ("olmo3-instruct.yaml", "allenai/Olmo-3-7B-Instruct", 0.05, 2048, None, &[8, 16, 32, 64]),
-    ("olmo3-think.yaml", "allenai/Olmo-3-7B-Think", 0.05, 2048, None, &[8, 16, 32, 64]),
+/// What differs between the paper's models: file, repository, tau, tokens of a response, thinking in responses and in the
+/// evaluation, the released window, lengths in K.
+type Model = (&'static str, &'static str, f64, u64, Option<bool>, Option<bool>, u64, &'static [u64]);
+const MODELS: [Model; 4] = [
+    ("llama.yaml", "meta-llama/Llama-3.1-8B-Instruct", 0.1, 2048, None, None, 131_072, &[8, 16, 32, 64, 128]),
+    ("qwen3.yaml", "Qwen/Qwen3-8B", 0.05, 4096, Some(true), Some(true), 40_960, &[8, 16, 32, 64, 128]),
+    ("olmo3-instruct.yaml", "allenai/Olmo-3-7B-Instruct", 0.05, 2048, None, None, 65_536, &[8, 16, 32, 64]),
+    ("olmo3-think.yaml", "allenai/Olmo-3-7B-Think", 0.05, 2048, None, Some(true), 65_536, &[8, 16, 32, 64]),
 ];
 
 #[test]
 fn the_papers_models_have_its_settings() {
-    for (file, repository, tau, tokens, thinking, lengths) in MODELS {
+    for (file, repository, tau, tokens, thinking, reasoning, window, lengths) in MODELS {
         let pipeline = read(file);
         assert_eq!(pipeline["params"]["repo"], repository);
         assert_eq!(pipeline["params"]["tau"], tau, "{file}");
@@ -100,13 +101,19 @@ fn the_papers_models_have_its_settings() {
         for stage in ["reference", "dpo"] {
             assert_eq!(with(stage)["compat"], "trl-0.24", "{file}");
         }
-        for side in ["base", "trained"] {
-            let evaluated = stages.as_object().expect("stages").keys().filter(|name| {
-                name.strip_prefix(side).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| rest.ends_with('k'))
-            });
-            let found: Vec<u64> =
-                evaluated.map(|name| with(name)["length"].as_u64().expect("a length") / 1024).collect();
-            assert_eq!(found, lengths, "{file}");
-        }
+        assert_eq!(with("trained"), with("base"), "{file}: both models are evaluated alike");
+        assert_eq!(with("base")["thinking"].as_bool(), reasoning, "{file}");
+        assert_eq!(pipeline["params"]["datasets"].as_array().map(Vec::len), Some(21), "{file}: all of HELMET");
+        let thoughts = if reasoning == Some(true) { 32_768 } else { 0 };
+        let axis = pipeline["matrix"]["length"].as_object().expect("an axis");
+        let found = axis.iter().map(|(name, point)| {
+            let tokens = point.as_u64().or(point["tokens"].as_u64()).expect("a length");
+            let stretched = |yarn: &Value| Some(yarn["factor"].as_u64()? * yarn["original-context"].as_u64()?);
+            let window = stretched(&point["yarn"]).unwrap_or(window);
+            assert!(tokens + thoughts <= window, "{file}: {name} does not fit {window}");
+            assert_eq!(*name, format!("{}k", tokens / 1024), "{file}");
+            tokens / 1024
+        });
+        assert_eq!(found.collect::<Vec<u64>>(), lengths, "{file}");
     }
 }

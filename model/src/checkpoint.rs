@@ -25,7 +25,7 @@ use self::mapped_file::MappedFile;
 pub use self::stored_type::StoredType;
 pub use self::weight_writer::TensorValues;
 pub use self::write::{SHARD_BYTES, Written, write, write_sharded};
-use crate::spec::{self, ModelSpec};
+use crate::spec::{self, ModelSpec, Yarn};
 use crate::text::TextCodec;
 use crate::text::assets::{TextAssets, read_optional};
 use crate::{ModelError, ModelResult};
@@ -82,6 +82,16 @@ impl Checkpoint {
         let checkpoint = if path.is_dir() { Self::open_folder(path)? } else { Self::open_gguf(path)? };
         checkpoint.check_tensors()?;
         Ok(checkpoint)
+    }
+
+    /// The same weights with the window stretched; nothing on disk changes.
+    ///
+    /// # Errors
+    /// `Input` as [`ModelSpec::stretched`].
+    pub fn stretched(self, yarn: Yarn) -> ModelResult<Self> {
+        let spec =
+            self.spec.stretched(yarn).map_err(|reason| self.refuse(format!("`yarn` does not fit it: {reason}")))?;
+        Ok(Self { spec, ..self })
     }
 
     /// Where the model was opened.

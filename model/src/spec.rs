@@ -12,6 +12,7 @@ mod layer_spans;
 mod released_tests;
 mod rotary_settings;
 mod stated;
+mod stretch;
 mod tensors;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) use config_writer::write as write_config;
 pub use family::Family;
 pub(crate) use gguf_description::{GgufDescription, GgufValue, describe as describe_gguf};
 pub(crate) use gguf_metadata::read as read_gguf;
+use stated::LARGEST_DIMENSION;
+pub use stretch::Yarn;
 pub use tensors::TensorShape;
 
 use crate::kernels::attention::{HeadLayout, KeyValues};

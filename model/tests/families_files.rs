@@ -12,7 +12,7 @@ use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint, StoredType};
 use retmask_model::decoder::{Decoder, Purpose};
 use retmask_model::logprobs::token_logprobs;
-use retmask_model::spec::{AttentionSpan, Family, ModelSpec, RotaryScaling, TensorShape};
+use retmask_model::spec::{AttentionSpan, Family, ModelSpec, RotaryScaling, TensorShape, Yarn};
 use serde_json::{Map, Value, json};
 use support::{edit_config, refusal};
 
@@ -289,4 +289,41 @@ fn gguf_files_hold_the_same_models() {
     for family in [Family::Llama, Family::Qwen2, Family::Qwen3, Family::Olmo2, Family::Olmo3] {
         assert!(families.contains(&family), "a GGUF file of `{family}` was read");
     }
+}
+
+#[test]
+fn a_stretched_model_is_the_one_whose_configuration_states_yarn() {
+    let yarn = Yarn { factor: 6.0, original_context: 64 };
+    let stated = json!({"rope_type": "yarn", "factor": 6.0, "original_max_position_embeddings": 64});
+    let opened = |name: &str| Checkpoint::open(&families::folder().join(name)).expect("a model");
+    // Qwen3 scales all layers.
+    let expected = spec_with("qwen3", |config| {
+        config.insert("rope_scaling".into(), stated.clone());
+        config.insert("max_position_embeddings".into(), json!(384));
+    });
+    let stretched = opened("qwen3").stretched(yarn).expect("stretched");
+    assert_eq!((stretched.spec(), stretched.spec().context_length), (&expected, 384));
+    assert_ne!(stretched.spec(), opened("qwen3").spec());
+    // Olmo-3 scales those that see everything, and is scaled already: by 4, to 256 tokens.
+    let stretched = opened("olmo3-by-layer-type").stretched(yarn).expect("stretched");
+    let before = opened("olmo3-by-layer-type").spec().clone();
+    for (layer, was) in stretched.spec().layers.iter().zip(&before.layers) {
+        let (table, was_table) = (&stretched.spec().rotary[layer.rotary], &before.rotary[was.rotary]);
+        match layer.span {
+            AttentionSpan::Window(_) => assert_eq!(table, was_table),
+            AttentionSpan::Full => assert!(
+                matches!(table.scaling, RotaryScaling::Yarn { factor: 6.0, original_context: 64, .. }),
+                "{table:?}"
+            ),
+        }
+    }
+    // Llama-3.1's own scaling, and numbers that are none.
+    let refused = |name: &str, yarn| opened(name).stretched(yarn).err().expect("refused").message;
+    assert!(refused("llama3", yarn).contains("scales its positions in another way already"));
+    for factor in [0.5, f64::NAN, f64::INFINITY] {
+        let message = refused("qwen3", Yarn { factor, ..yarn });
+        assert!(message.contains("the YaRN rotary scaling (factor"), "{message}");
+    }
+    let message = refused("qwen3", Yarn { original_context: u32::MAX, ..yarn });
+    assert!(message.contains("a window of"), "{message}");
 }

@@ -11,6 +11,7 @@ pub mod helmet;
 pub mod helmet_score;
 pub mod instructions;
 pub mod metrics;
+mod models;
 pub mod preference;
 pub mod pretrain;
 pub mod reference_logprobs;

@@ -1,5 +1,8 @@
 //! The generated datasets: size, content, determinism; and both stages' files and refusals without a model.
 
+#[path = "support/triples.rs"]
+mod triples;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,32 +14,9 @@ use retmask_stages::contract::{
 };
 use retmask_stages::helmet::dataset::{self, Dataset, Example, Records, Request};
 use retmask_stages::helmet::template::Templates;
-use retmask_stages::helmet::tokens::Tokens;
 use retmask_stages::helmet::{DataFolder, Form, Helmet, Parameters, Room, prepare};
 use retmask_stages::helmet_score::{self, HelmetScore};
-
-/// A tokenizer of about three characters a token, as byte-pair encodings have on keys and numbers.
-struct Triples;
-
-impl Tokens for Triples {
-    fn encode(&self, text: &str) -> StageResult<Vec<u32>> {
-        Ok(vec![0; self.starts(text)?.len()])
-    }
-
-    fn starts(&self, text: &str) -> StageResult<Vec<usize>> {
-        Ok(std::iter::once(0).chain(text.char_indices().step_by(3).map(|(place, _)| place)).collect())
-    }
-
-    fn ends(&self, text: &str) -> StageResult<Vec<usize>> {
-        let mut ends = self.starts(text)?.split_off(1);
-        ends.push(text.len());
-        Ok(ends)
-    }
-
-    fn chat(&self, user: &str) -> StageResult<Vec<u32>> {
-        self.encode(user)
-    }
-}
+use triples::Triples;
 
 const GENERATED: [&str; 4] = ["json_kv", "ruler_niah_mk_2", "ruler_niah_mk_3", "ruler_niah_mv"];
 

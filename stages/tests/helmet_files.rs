@@ -1,5 +1,8 @@
 //! The datasets that are read from HELMET's files, on small made-up files in its layout.
 
+#[path = "support/triples.rs"]
+mod triples;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,29 +16,7 @@ use retmask_stages::helmet::template::Templates;
 use retmask_stages::helmet::tokens::Tokens;
 use retmask_stages::helmet::{DataFolder, Room};
 use serde_json::{Value, json};
-
-/// A tokenizer of three characters a token behind one in front.
-struct Triples;
-
-impl Tokens for Triples {
-    fn encode(&self, text: &str) -> StageResult<Vec<u32>> {
-        Ok(vec![0; self.starts(text)?.len()])
-    }
-
-    fn starts(&self, text: &str) -> StageResult<Vec<usize>> {
-        Ok(std::iter::once(0).chain(text.char_indices().step_by(3).map(|(place, _)| place)).collect())
-    }
-
-    fn ends(&self, text: &str) -> StageResult<Vec<usize>> {
-        let mut ends = self.starts(text)?.split_off(1);
-        ends.push(text.len());
-        Ok(ends)
-    }
-
-    fn chat(&self, user: &str) -> StageResult<Vec<u32>> {
-        self.encode(user)
-    }
-}
+use triples::Triples;
 
 fn write(folder: &Path, name: &str, content: &str) {
     let path = folder.join(name);

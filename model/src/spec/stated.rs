@@ -4,7 +4,7 @@ use super::rotary_settings::{self, RotaryTables};
 use super::{AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, RotaryScaling, RotarySpec};
 
 /// No dimension of a real model comes near this; below it, products of two stay far inside 64 bits.
-const LARGEST_DIMENSION: usize = 1 << 28;
+pub(super) const LARGEST_DIMENSION: usize = 1 << 28;
 
 /// The fields as a configuration states them.
 #[derive(Debug, Clone)]

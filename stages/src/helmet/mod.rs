@@ -22,4 +22,4 @@ pub use data::DataFolder;
 pub use dataset::Records;
 pub use parameters::{ChatTemplate, Parameters};
 pub use prompt::{Form, Prompt, Room, prepare, render};
-pub use run::{BENCHMARKS, CUT_BY, Helmet, MODELS, WORDING};
+pub use run::{BENCHMARKS, CUT_BY, Helmet, MODELS, THOUGHTS, WORDING};

@@ -1,6 +1,7 @@
 //! What a pipeline file can say about an evaluation.
 
 use retmask_model::Numerics;
+use retmask_model::spec::Yarn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +17,12 @@ pub enum ChatTemplate {
     ByDataset,
     /// Never: HELMET's way with base models.
     Never,
+    /// Always: HELMET's way with models behind an API. Models that think do so only in a chat.
+    Always,
 }
 
 /// Parameters of `helmet`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Parameters {
     /// The datasets, by HELMET's names. By default those that are generated and need no data.
@@ -39,6 +42,14 @@ pub struct Parameters {
     pub chat_template: ChatTemplate,
     /// End answers at the first newline. HELMET's released code never does, whatever its settings say.
     pub stop_at_newline: bool,
+    /// Whether the model reasons before it answers. With `true`, templates that know it are asked for thoughts, an
+    /// answer may be longer by `thinking-tokens`, and what it thought is not scored; with `false`, such templates are
+    /// asked for none; left to the template when left out.
+    pub thinking: Option<bool>,
+    /// With `thinking: true`, how many tokens prompt and answer may have beyond `length`. The default is HELMET's.
+    pub thinking_tokens: u32,
+    /// Stretches the model's window by YaRN, to `factor` times `original-context` tokens.
+    pub yarn: Option<Yarn>,
     /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
     pub numerics: Numerics,
 }
@@ -55,6 +66,9 @@ impl Default for Parameters {
             records: Records::Generated,
             chat_template: ChatTemplate::ByDataset,
             stop_at_newline: false,
+            thinking: None,
+            thinking_tokens: 32_768,
+            yarn: None,
             numerics: Numerics::F32,
         }
     }
@@ -66,6 +80,11 @@ const LONGEST: u32 = 1 << 19;
 const MOST: u32 = 20_000;
 
 impl Parameters {
+    /// Tokens that thoughts may take beyond the length.
+    pub(super) fn thought_tokens(&self) -> usize {
+        if self.thinking == Some(true) { self.thinking_tokens as usize } else { 0 }
+    }
+
     /// Checks names and ranges.
     ///
     /// # Errors
@@ -92,6 +111,19 @@ impl Parameters {
             {
                 return refuse(field, format!("{value} is not between 1 and {MOST}"));
             }
+        }
+        if !(1..=LONGEST).contains(&self.thinking_tokens) {
+            return refuse("thinking-tokens", format!("{} is not between 1 and {LONGEST}", self.thinking_tokens));
+        }
+        if self.thinking == Some(true) && self.stop_at_newline {
+            let message = "with `thinking: true` the first newline would end most answers in their thoughts";
+            return refuse("stop-at-newline", message.into());
+        }
+        if self.thinking == Some(true) && self.chat_template == ChatTemplate::Never {
+            return refuse(
+                "thinking",
+                "without a chat template (`chat-template: never`) no model is asked to think".into(),
+            );
         }
         if self.shots.is_some() && !self.datasets.iter().any(|name| name.starts_with("icl_")) {
             return refuse("shots", "only the in-context sets (icl_...) take it, and none is asked for".into());
@@ -124,5 +156,11 @@ mod tests {
         assert!(refused(|all| all.length = 10).starts_with("length: 10 is not between"));
         assert!(refused(|all| all.samples = Some(0)).starts_with("samples: 0 is not between"));
         assert!(refused(|all| all.shots = Some(5)).starts_with("shots: only the in-context sets"));
+        assert!(refused(|all| all.thinking_tokens = 0).starts_with("thinking-tokens: 0 is not between"));
+        let thinking = |all: &mut Parameters| all.thinking = Some(true);
+        let error = refused(|all| (thinking(all), all.stop_at_newline = true).0);
+        assert!(error.starts_with("stop-at-newline: with `thinking: true`"), "{error}");
+        let error = refused(|all| (thinking(all), all.chat_template = ChatTemplate::Never).0);
+        assert!(error.starts_with("thinking: without a chat template"), "{error}");
     }
 }

@@ -36,8 +36,9 @@ impl Room {
 pub enum Form {
     /// Plain text that ends in the assistant prefix.
     Completion,
-    /// The user's part as a turn of the model's chat template; the assistant prefix is left out.
-    Chat,
+    /// The user's part as a turn of the model's chat template; the assistant prefix is left out. `thinking` goes to
+    /// templates that know it.
+    Chat { thinking: Option<bool> },
 }
 
 /// A prompt ready to run.
@@ -98,7 +99,9 @@ fn encoded(
             let (text, prefix) = render(template, fields)?;
             Ok((tokens.encode(&text)?, prefix))
         }
-        Form::Chat => Ok((tokens.chat(&template.render("user_template", fields)?)?, String::new())),
+        Form::Chat { thinking } => {
+            Ok((tokens.chat(&template.render("user_template", fields)?, thinking)?, String::new()))
+        }
     }
 }
 
@@ -148,7 +151,10 @@ mod tests {
     fn a_chat_holds_the_users_part_alone() {
         let templates = Templates::from_json(TEMPLATE, "t").unwrap();
         let room = Room { length: 15, new_tokens: 3, window: 100 };
-        let chat = |context| prepare(&templates.of("d").unwrap(), &example(context), room, Form::Chat, &Words).unwrap();
+        let chat = |context| {
+            prepare(&templates.of("d").unwrap(), &example(context), room, Form::Chat { thinking: None }, &Words)
+                .unwrap()
+        };
         // The token in front, "user:", "Read", "on.", x, "Ask", "q", "assistant:".
         assert_eq!((chat("x").ids.len(), chat("x").prefix.as_str()), (8, ""));
         assert_eq!(chat("a b c d e f g h i").ids.len(), 12);

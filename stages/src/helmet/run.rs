@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, generate};
 use retmask_model::text::TextCodec;
@@ -19,6 +18,7 @@ use crate::artifact::{Media, mask};
 use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
+use crate::models;
 
 /// The stage kind.
 pub struct Helmet;
@@ -73,15 +73,9 @@ impl Kind for Helmet {
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
         let data = inputs.optional("data").map(|input| DataFolder::new(&input.path));
         let datasets = wanted(parameters, data.as_ref())?;
-        let checkpoint = Checkpoint::open(&inputs.one("model")?.path)?;
+        let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
         let spec = checkpoint.spec();
-        if parameters.length as usize > spec.context_length {
-            return Err(StageError::input(format!(
-                "`length: {}` exceeds the model's window of {} tokens",
-                parameters.length, spec.context_length
-            ))
-            .with_hint(format!("lower `length` to at most {}", spec.context_length)));
-        }
+        check_window(parameters, spec.context_length)?;
         let mask = inputs.optional("mask").map(|input| mask::read(&input.path)).transpose()?;
         if let Some(mask) = &mask {
             mask.check(spec.layers.len(), spec.query_heads)?;
@@ -99,7 +93,7 @@ impl Kind for Helmet {
             data: data.as_ref(),
             codec: &codec,
             length_tokens: length_tokens.as_ref(),
-            window: spec.context_length,
+            window: spec.context_length - parameters.thought_tokens(),
             context,
         };
         let questions = making.questions(&datasets)?;
@@ -128,6 +122,23 @@ impl Kind for Helmet {
         }
         predictions::write(&outputs.path("predictions"), &rows)
     }
+}
+
+/// Prompts, answers and thoughts must fit the model's window.
+fn check_window(parameters: &Parameters, window: usize) -> StageResult<()> {
+    let (length, thoughts) = (parameters.length as usize, parameters.thought_tokens());
+    if length + thoughts <= window {
+        return Ok(());
+    }
+    let asked = match thoughts {
+        0 => format!("`length: {length}` exceeds"),
+        _ => format!("`length: {length}` and `thinking-tokens: {thoughts}` together exceed"),
+    };
+    let hint = match window.checked_sub(thoughts).filter(|&most| most > 0) {
+        Some(most) => format!("lower `length` to at most {most}, or stretch the window with `yarn`"),
+        None => "lower `thinking-tokens`, or stretch the window with `yarn`".into(),
+    };
+    Err(StageError::input(format!("{asked} the model's window of {window} tokens")).with_hint(hint))
 }
 
 /// The datasets asked for, their files there.
@@ -188,7 +199,7 @@ struct Making<'a> {
     data: Option<&'a DataFolder>,
     codec: &'a TextCodec,
     length_tokens: Option<&'a TextCodec>,
-    /// The longest sequence of the model.
+    /// The longest sequence of the model, thoughts left out.
     window: usize,
     context: &'a Context,
 }
@@ -225,11 +236,7 @@ impl Making<'_> {
             data: self.data,
             check: &check,
         };
-        let by_dataset = parameters.chat_template == ChatTemplate::ByDataset;
-        let form = match by_dataset && dataset.chat() && self.codec.has_chat_template() {
-            true => Form::Chat,
-            false => Form::Completion,
-        };
+        let form = self.form(dataset)?;
         let examples = dataset.examples(&request)?;
         if examples.is_empty() {
             return Err(StageError::input("the data hold no example"));
@@ -242,6 +249,9 @@ impl Making<'_> {
             // What a reader of the scores has to know of the prompts goes with them.
             if template.is_benchmarks() {
                 example.facts.insert(WORDING.into(), BENCHMARKS.into());
+            }
+            if parameters.thinking == Some(true) {
+                example.facts.insert(THOUGHTS.into(), true.into());
             }
             if dataset.cuts_documents() && self.length_tokens.is_none() {
                 example.facts.insert(CUT_BY.into(), MODELS.into());
@@ -257,9 +267,24 @@ impl Making<'_> {
                 facts: serde_json::Value::Object(example.facts).to_string(),
                 ..Prediction::default()
             };
-            questions.push(Question { prompt: prompt.ids, max_new_tokens: room.new_tokens, row });
+            let max_new_tokens = room.new_tokens + parameters.thought_tokens();
+            questions.push(Question { prompt: prompt.ids, max_new_tokens, row });
         }
         Ok(questions)
+    }
+
+    /// How a dataset's examples are put to the model.
+    fn form(&self, dataset: &dyn Dataset) -> StageResult<Form> {
+        let chat = match self.parameters.chat_template {
+            ChatTemplate::ByDataset => dataset.chat() && self.codec.has_chat_template(),
+            ChatTemplate::Never => false,
+            ChatTemplate::Always if self.codec.has_chat_template() => true,
+            ChatTemplate::Always => {
+                return Err(StageError::input("`chat-template: always`, but the model has no chat template")
+                    .with_hint("leave `chat-template` out, or take an instruct model"));
+            }
+        };
+        Ok(if chat { Form::Chat { thinking: self.parameters.thinking } } else { Form::Completion })
     }
 }
 
@@ -267,6 +292,8 @@ impl Making<'_> {
 pub const WORDING: &str = "wording";
 /// HELMET's own.
 pub const BENCHMARKS: &str = "benchmark";
+/// The fact that says that an answer begins with thoughts, which are not scored.
+pub const THOUGHTS: &str = "thoughts";
 /// The fact that says which tokenizer cut the document first; without it, the one given for that.
 pub const CUT_BY: &str = "document_cut_by";
 /// The evaluated model's.

@@ -8,6 +8,14 @@ use crate::metrics::citations::list_scores;
 use crate::metrics::ranking::{ndcg, parse_ranking};
 use crate::metrics::{exact_match, f1, normalize, parse_output, rouge_l_and_l_sum, substring_exact_match};
 
+/// What closes the thoughts of models that reason.
+const CLOSING: &str = "</think>";
+
+/// An answer without the thoughts before it: what follows the last closing tag. Without one, all of it, as in HELMET.
+pub fn without_thoughts(output: &str) -> &str {
+    output.rsplit_once(CLOSING).map_or(output, |(_, answer)| answer.trim())
+}
+
 /// The metrics of short answers, in the order of their columns.
 const ANSWER_METRICS: [&str; 7] =
     ["exact_match", "f1", "substring_exact_match", "rougeL_f1", "rougeL_recall", "rougeLsum_f1", "rougeLsum_recall"];
@@ -113,6 +121,12 @@ pub fn top_five_recall(output: &str, facts: &Map<String, Value>) -> Result<f64, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thoughts_end_at_the_last_closing_tag() {
+        assert_eq!(without_thoughts("Answer: <think>a</think> b </think>\n\nAnswer: Paris\n"), "Answer: Paris");
+        assert_eq!(without_thoughts(" no thoughts \n"), " no thoughts \n");
+    }
 
     fn value(scores: &[MetricValue], metric: &str) -> f64 {
         scores.iter().find(|(name, _)| *name == metric).unwrap().1

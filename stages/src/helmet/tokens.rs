@@ -17,8 +17,9 @@ pub trait Tokens: Sync {
     /// The byte behind each token in the text, special tokens included (at 0).
     fn ends(&self, text: &str) -> StageResult<Vec<usize>>;
 
-    /// The token ids of a conversation of one user turn, up to where the assistant begins.
-    fn chat(&self, user: &str) -> StageResult<Vec<u32>>;
+    /// The token ids of a conversation of one user turn, up to where the assistant begins. `thinking` goes to templates
+    /// that know it.
+    fn chat(&self, user: &str, thinking: Option<bool>) -> StageResult<Vec<u32>>;
 
     /// How many tokens a text has.
     fn count(&self, text: &str) -> StageResult<usize> {
@@ -39,9 +40,9 @@ impl Tokens for TextCodec {
         Ok(self.encode_with_offsets(text, true)?.into_iter().map(|(_, range)| range.end).collect())
     }
 
-    fn chat(&self, user: &str) -> StageResult<Vec<u32>> {
+    fn chat(&self, user: &str, thinking: Option<bool>) -> StageResult<Vec<u32>> {
         let message = ChatMessage { role: "user".into(), content: user.into() };
-        let rendered = self.render_chat(&[message], true, None)?;
+        let rendered = self.render_chat(&[message], true, thinking)?;
         Ok(self.encode_chat(&rendered)?)
     }
 }
@@ -96,7 +97,7 @@ impl Tokens for Words {
         Ok(ends)
     }
 
-    fn chat(&self, user: &str) -> StageResult<Vec<u32>> {
+    fn chat(&self, user: &str, _thinking: Option<bool>) -> StageResult<Vec<u32>> {
         self.encode(&format!("user: {user} assistant:"))
     }
 }

@@ -17,7 +17,9 @@ use crate::artifact::predictions::{self, Prediction};
 use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
+use crate::helmet::THOUGHTS;
 use crate::helmet::dataset::{self, Answered};
+use crate::helmet::score::without_thoughts;
 use crate::metrics::bootstrap::RESAMPLES;
 
 /// Parameters of `helmet-score`.
@@ -151,7 +153,11 @@ fn score_one(prediction: &Prediction) -> Result<Vec<ExampleScore>, String> {
     }
     let facts: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&prediction.facts).map_err(|error| format!("the facts are not a JSON object: {error}"))?;
-    let answered = Answered { output: &prediction.output, answers: &prediction.answers, facts: &facts };
+    let output = match facts.get(THOUGHTS) {
+        Some(serde_json::Value::Bool(true)) => without_thoughts(&prediction.output),
+        _ => &prediction.output,
+    };
+    let answered = Answered { output, answers: &prediction.answers, facts: &facts };
     let scored = dataset
         .score(answered)
         .map_err(|reason| format!("example {} of {}: {reason}", prediction.example, prediction.dataset))?;
@@ -203,6 +209,17 @@ mod tests {
         // The parsed label alone counts: the 8 comes later.
         assert_eq!(value("icl_trec_fine", "substring_exact_match"), 0.0);
         assert_eq!(value("ruler_niah_mk_2", "ruler_recall"), 1.0);
+    }
+
+    #[test]
+    fn thoughts_are_not_scored_where_the_facts_say_that_there_are_some() {
+        let thoughtless =
+            prediction("json_kv", 0, "<think>Corresponding value: b?</think>\nCorresponding value: a", "a");
+        let thinking = Prediction { example: 1, facts: r#"{"thoughts": true}"#.into(), ..thoughtless.clone() };
+        let scores = score(&[thoughtless, thinking], || Ok(())).unwrap();
+        let matches: Vec<f64> =
+            scores.iter().filter(|score| score.metric == "exact_match").map(|score| score.value).collect();
+        assert_eq!(matches, [0.0, 1.0]);
     }
 
     #[test]

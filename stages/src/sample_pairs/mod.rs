@@ -10,7 +10,6 @@ mod run;
 pub use parameters::{Parameters, Subset};
 
 use retmask_model::Numerics;
-use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 
 use crate::artifact::{Media, mask, pairs};
@@ -18,6 +17,7 @@ use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
 use crate::instructions;
+use crate::models;
 
 /// The stage kind.
 pub struct SamplePairs;
@@ -55,7 +55,7 @@ impl Kind for SamplePairs {
     }
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
-        let checkpoint = Checkpoint::open(&inputs.one("model")?.path)?;
+        let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
         let codec = checkpoint.text_codec()?;
         if !codec.has_chat_template() {
             return Err(StageError::input("the model has no chat template to put the instructions in")

@@ -1,6 +1,7 @@
 //! Parameters of `sample-pairs`.
 
 use retmask_model::Numerics;
+use retmask_model::spec::Yarn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ pub struct Parameters {
     pub format: Format,
     /// Records of another `language` are skipped; empty keeps all.
     pub language: String,
+    /// Stretches the model's window by YaRN, to `factor` times `original-context` tokens.
+    pub yarn: Option<Yarn>,
     /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
     pub numerics: Numerics,
 }
@@ -66,6 +69,7 @@ impl Default for Parameters {
             thinking: None,
             format: Format::Auto,
             language: "English".into(),
+            yarn: None,
             numerics: Numerics::F32,
         }
     }

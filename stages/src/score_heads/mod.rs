@@ -21,7 +21,6 @@ pub use parameters::{Parameters, Prompt, ScoreForm, SentenceBreak, Stop};
 pub use trials::{Trial, build as build_trials};
 
 use retmask_model::Numerics;
-use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 
 use crate::artifact::head_scores::{self, HeadScores};
@@ -29,6 +28,7 @@ use crate::artifact::{Media, mask, published_scores};
 use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
+use crate::models;
 use retmask_model::heads::Head;
 
 /// The stage kind.
@@ -79,7 +79,7 @@ impl Kind for ScoreHeads {
     }
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
-        let checkpoint = Checkpoint::open(&inputs.one("model")?.path)?;
+        let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
         let codec = checkpoint.text_codec()?;
         let spec = checkpoint.spec();
         let (layers, heads) = (spec.layers.len(), spec.query_heads);

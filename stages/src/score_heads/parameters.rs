@@ -1,6 +1,7 @@
 //! Parameters of `score-heads`.
 
 use retmask_model::Numerics;
+use retmask_model::spec::Yarn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +85,8 @@ pub struct Parameters {
     pub max_new_tokens: u32,
     /// A trial counts when the ROUGE-1 recall (0 to 1) of the response is above this.
     pub rouge_threshold: f64,
+    /// Stretches the model's window by YaRN, to `factor` times `original-context` tokens.
+    pub yarn: Option<Yarn>,
     /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
     pub numerics: Numerics,
 }
@@ -102,6 +105,7 @@ impl Default for Parameters {
             stop: Stop::Script,
             max_new_tokens: 50,
             rouge_threshold: 0.5,
+            yarn: None,
             numerics: Numerics::F32,
         }
     }
