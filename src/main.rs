@@ -3,7 +3,9 @@
 mod cli;
 mod diff;
 mod error;
+mod explain;
 mod hub;
+mod lineage;
 mod output;
 mod pipeline;
 mod plan;

@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod explain;
 mod export;
 mod graph;
 mod lock;
@@ -12,6 +13,7 @@ mod runs;
 mod schema;
 mod settings;
 mod show;
+mod why;
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,6 +65,10 @@ enum Command {
     Run(run::Arguments),
     /// Say what a run would do and why, without doing it
     Plan(plan::Arguments),
+    /// Say why a stage is a hit or will run, and what it will cost
+    Explain(explain::Arguments),
+    /// Say where an artifact, or a row of one, comes from
+    Why(why::Arguments),
     /// Write down what the sources from the Hugging Face hub are now, for `run --locked`
     Lock(lock::Arguments),
     /// Show an artifact as a table
@@ -137,6 +143,8 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
     match command {
         Command::Run(arguments) => run::execute(arguments, settings),
         Command::Plan(arguments) => plan::execute(arguments, settings),
+        Command::Explain(arguments) => explain::execute(arguments, settings),
+        Command::Why(arguments) => why::execute(arguments, settings),
         Command::Lock(arguments) => lock::execute(arguments, settings),
         Command::Show(arguments) => show::execute(arguments, settings),
         Command::Export(arguments) => export::execute(arguments, settings),

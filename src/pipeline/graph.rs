@@ -1,5 +1,6 @@
 //! The checked pipeline: every name resolved, every port typed, every parameter decoded.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -196,6 +197,21 @@ impl Pipeline {
     /// The graph node of a stage. Sources come first in the graph, then stages, both in file order.
     pub fn node(&self, stage: StageIndex) -> NodeIndex {
         NodeIndex::new(self.sources.len() + stage.0)
+    }
+
+    /// The stages whose results this stage needs, itself left out: those it reads, and those that these read.
+    pub fn needs(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
+        let (mut needed, mut open) = (BTreeSet::new(), vec![stage]);
+        while let Some(stage) = open.pop() {
+            for input in &self.stages[stage.0].inputs {
+                if let Origin::Stage { stage, .. } = input.origin
+                    && needed.insert(stage)
+                {
+                    open.push(stage);
+                }
+            }
+        }
+        needed
     }
 
     /// The stages that read an output of this stage, each once, in file order.

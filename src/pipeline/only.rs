@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::graph::{Origin, Pipeline, StageIndex};
+use super::graph::{Origin, Pipeline, Stage, StageIndex};
 use super::{names, topology};
 use crate::error::{Error, Result};
 
@@ -10,8 +10,7 @@ impl Pipeline {
     /// The pipeline reduced to the stages that any of the patterns names, and to all that these read. Without
     /// patterns it stays whole.
     ///
-    /// In a pattern `*` stands for any characters and `?` for one; all others, brackets too, stand for
-    /// themselves. A pattern without brackets also names the stage of the file, which is all its instances.
+    /// Patterns are those of [`Self::named`].
     ///
     /// # Errors
     /// `Input` for a pattern that names no stage.
@@ -19,20 +18,7 @@ impl Pipeline {
         if patterns.is_empty() {
             return Ok(self);
         }
-        let mut open: Vec<usize> = Vec::new();
-        for pattern in patterns {
-            let named = |index: &usize| {
-                let stage = &self.stages[*index];
-                matches(pattern, &stage.name) || matches(pattern, &stage.instance.stage)
-            };
-            let found: Vec<usize> = (0..self.stages.len()).filter(named).collect();
-            if found.is_empty() {
-                let stages = self.stages.iter().map(|stage| stage.name.as_str());
-                let error = Error::input(format!("--only `{pattern}` names no stage of {}", self.path.display()));
-                return Err(error.with_hint(names::suggest(pattern, "its stages", stages).join("; ")));
-            }
-            open.extend(found);
-        }
+        let mut open: Vec<usize> = self.named("--only ", patterns)?.into_iter().map(|stage| stage.0).collect();
         let mut kept = BTreeSet::new();
         while let Some(stage) = open.pop() {
             if kept.insert(stage) {
@@ -56,6 +42,29 @@ impl Pipeline {
         self.graph = topology::graph(&self.sources, &self.stages);
         self.order = topology::order(&self.graph, self.sources.len(), self.stages.len());
         Ok(self)
+    }
+
+    /// The stages that any of the patterns names, in file order. `what` stands before the pattern in messages.
+    ///
+    /// In a pattern `*` stands for any characters and `?` for one; all others, brackets too, stand for
+    /// themselves. A pattern without brackets also names the stage of the file, which is all its instances.
+    ///
+    /// # Errors
+    /// `Input` for a pattern that names no stage.
+    pub fn named(&self, what: &str, patterns: &[String]) -> Result<Vec<StageIndex>> {
+        let mut found = BTreeSet::new();
+        for pattern in patterns {
+            let named = |stage: &Stage| matches(pattern, &stage.name) || matches(pattern, &stage.instance.stage);
+            let fitting = (0..self.stages.len()).filter(|&index| named(&self.stages[index])).map(StageIndex);
+            let fitting: Vec<StageIndex> = fitting.collect();
+            if fitting.is_empty() {
+                let stages = self.stages.iter().map(|stage| stage.name.as_str());
+                let error = Error::input(format!("{what}`{pattern}` names no stage of {}", self.path.display()));
+                return Err(error.with_hint(names::suggest(pattern, "its stages", stages).join("; ")));
+            }
+            found.extend(fitting);
+        }
+        Ok(found.into_iter().collect())
     }
 }
 

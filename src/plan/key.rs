@@ -8,12 +8,9 @@
 //! little-endian, so no two different keys share an encoding. `docs/architecture.md` describes the format;
 //! `vectors.json` beside this file holds fixed examples.
 
-use std::fmt;
-
 use retmask_cache::Key;
 use retmask_model::Numerics;
 use serde::Serialize;
-use serde_json::json;
 
 use super::value::{Value, ValueError};
 
@@ -21,8 +18,6 @@ use super::value::{Value, ValueError};
 pub const VERSION: &str = "retmask-key/1";
 /// The domain of the key digest.
 const CONTEXT: &str = "retmask 2026-11 stage-key v1";
-/// Characters of a digest that tell it apart on a terminal: its kind, the colon and 12 digits.
-const SHORT_DIGEST: usize = 15;
 
 /// One input of a stage, as the key sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,75 +138,6 @@ fn encode_value(bytes: &mut Vec<u8>, value: &Value) {
         // A BTreeMap of strings iterates in the order of their bytes.
         Value::Map(fields) | Value::Struct(fields) => {
             fields.iter().for_each(|(name, value)| encode_field(bytes, name, value));
-        }
-    }
-}
-
-/// The fields in which two readable keys differ. Parameters are called `with.…` and inputs `in.…`, as in the
-/// pipeline file. `defaults` are the kind's parameters at their defaults: they fill what keys leave out, but
-/// only between keys of one epoch, for the defaults of another are not known.
-pub fn differences(old: &serde_json::Value, new: &serde_json::Value, defaults: &Value) -> Vec<Difference> {
-    let defaults = if old["epoch"] == new["epoch"] { defaults } else { &Value::Null };
-    let mut found = Vec::new();
-    compare(&mut found, "", Some(&readable(old, defaults)), Some(&readable(new, defaults)));
-    found
-}
-
-/// One field in which two keys differ.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    pub field: String,
-    /// The value in the record; `None` where it was at its default or absent.
-    pub old: Option<String>,
-    /// The value now; `None` where it is at its default or absent.
-    pub new: Option<String>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let absent = if self.field.starts_with("with.") { "default" } else { "absent" };
-        let (old, new) = (self.old.as_deref().unwrap_or(absent), self.new.as_deref().unwrap_or(absent));
-        write!(formatter, "{} {old} -> {new}", self.field)
-    }
-}
-
-/// The key's JSON reshaped for comparing: parameters as `with`, complete; inputs as a map by role.
-fn readable(key: &serde_json::Value, defaults: &Value) -> Value {
-    let mut key = key.clone();
-    let mut parameters = None;
-    if let Some(fields) = key.as_object_mut() {
-        parameters = fields.remove("params");
-        if let Some(serde_json::Value::Array(inputs)) = fields.remove("inputs") {
-            let by_role: serde_json::Map<_, _> = inputs
-                .into_iter()
-                .filter_map(|input| Some((input["role"].as_str()?.to_owned(), json!(input["digest"].as_str()?))))
-                .collect();
-            fields.insert("in".into(), by_role.into());
-        }
-    }
-    let mut key = Value::from_json(&key).unwrap_or(Value::Null);
-    if let (Value::Map(fields), Some(parameters)) = (&mut key, parameters.as_ref().and_then(Value::from_json)) {
-        fields.insert("with".into(), parameters.with_defaults(defaults));
-    }
-    key
-}
-
-fn compare(found: &mut Vec<Difference>, path: &str, old: Option<&Value>, new: Option<&Value>) {
-    let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    match (old, new) {
-        (old, new) if old == new => {}
-        (Some(Value::Map(old)), Some(Value::Map(new))) => {
-            let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-            for name in names {
-                compare(found, &below(name), old.get(name), new.get(name));
-            }
-        }
-        (old, new) => {
-            let brief = |value: &Value| match value {
-                Value::Str(digest) if path.starts_with("in.") => digest.chars().take(SHORT_DIGEST).collect(),
-                value => value.brief(),
-            };
-            found.push(Difference { field: path.to_owned(), old: old.map(brief), new: new.map(brief) });
         }
     }
 }

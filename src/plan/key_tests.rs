@@ -7,8 +7,9 @@ use retmask_model::Numerics;
 use serde::Serialize;
 use serde_json::json;
 
+use super::super::difference::compare;
 use super::super::value::{Value, ValueError};
-use super::{KeyInput, StageKey, differences, parameters};
+use super::{KeyInput, StageKey, parameters};
 
 #[derive(Serialize, Clone, Default)]
 struct Nested {
@@ -196,12 +197,15 @@ fn differences_are_told_field_by_field() {
             .to_json()
     };
     let defaults = Value::of(&Example::default()).expect("encodes");
-    let lines = |old, new| differences(&old, &new, &defaults).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let differences = |old, new| compare(&old, &new, &defaults).differences;
+    let lines = |old, new| differences(old, new).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(lines(key(0.1, "a"), key(0.1, "a")), Vec::<String>::new());
     assert_eq!(lines(key(0.1, "a"), key(0.2, "a")), ["with.tau 0.1 -> 0.2"]);
     assert_eq!(lines(key(0.3, "a"), key(0.2, "a")), ["with.tau 0.3 -> 0.2"]);
-    let [changed] = &differences(&key(0.3, "a"), &key(0.3, "b"), &defaults)[..] else { panic!("one difference") };
+    let [changed] = &differences(key(0.3, "a"), key(0.3, "b"))[..] else { panic!("one difference") };
     assert_eq!(changed.field, "in.scores");
+    // v, kind, epoch, seven parameters of which one is a list and one a map of one name, one input.
+    assert_eq!(compare(&key(0.3, "a"), &key(0.2, "b"), &defaults).fields, 12);
     let mut older = key(0.3, "a");
     older["epoch"] = json!({ "u64": 0 });
     assert_eq!(lines(older.clone(), key(0.3, "a")), ["epoch 0 -> 1"]);

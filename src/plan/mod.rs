@@ -4,29 +4,34 @@
 //! of stages come from their records. So keys contain the *output* digests of upstream stages, and a stage
 //! whose upstream ran again and gave the same bytes is a hit.
 
+mod difference;
 mod encoder;
 mod hub_sources;
 mod json;
 pub mod key;
 mod parameters;
 mod reason;
+mod recorded;
 mod sources;
 mod value;
 
 use std::sync::{Arc, OnceLock};
 
-use retmask_cache::{Key, Lookup, MissReason, Output, Record, Store};
+use retmask_cache::{Digest, Key, Lookup, MissReason, Output, Record, Store};
+use serde::Serialize;
 
 pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
 pub use json::plan_json;
-pub use key::Difference;
+pub use difference::{Comparison, Difference, compare};
 pub use reason::Reason;
+pub use recorded::{Nearest, Recorded};
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
 use crate::error::{Error, Result};
 use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, StageIndex};
 use key::{KeyInput, StageKey};
 use parameters::Encoded;
+use value::Value;
 
 /// The record of each stage whose result is known, by stage index.
 pub type Results = Vec<Option<Arc<Record>>>;
@@ -74,7 +79,7 @@ pub struct Planner<'a> {
     sources: Vec<SourceState>,
     parameters: Vec<Encoded>,
     /// All records, read when the first miss is to be explained.
-    records: OnceLock<Vec<Record>>,
+    recorded: OnceLock<Recorded>,
 }
 
 impl<'a> Planner<'a> {
@@ -97,7 +102,7 @@ impl<'a> Planner<'a> {
             store,
             sources: sources.collect::<Result<_>>()?,
             parameters: pipeline.stages().iter().map(parameters::encode).collect::<Result<_>>()?,
-            records: OnceLock::new(),
+            recorded: OnceLock::new(),
         })
     }
 
@@ -155,28 +160,43 @@ impl<'a> Planner<'a> {
 
     /// The key of a stage; `None` until all its inputs are known.
     pub fn resolve(&self, index: StageIndex, results: &Results) -> Result<Option<Resolved>> {
-        let stage = self.pipeline.stage(index);
-        let mut inputs = Vec::with_capacity(stage.inputs.len());
-        for binding in &stage.inputs {
-            let digest = match binding.origin {
-                Origin::Source(source) => match &self.sources[source.0] {
-                    SourceState::Known(known) => known.digest,
-                    _ => return Ok(None),
-                },
-                Origin::Stage { stage: upstream, port } => match &results[upstream.0] {
-                    None => return Ok(None),
-                    Some(record) => output_of(record, port.name)?.digest,
-                },
-            };
-            inputs.push(KeyInput {
-                role: role(binding),
-                media: binding.media.name().to_owned(),
-                digest: digest.to_string(),
-            });
+        let mut inputs = Vec::new();
+        for binding in &self.pipeline.stage(index).inputs {
+            let Some(digest) = self.digest_of(binding, results)? else { return Ok(None) };
+            inputs.push(key_input(binding, digest.to_string()));
         }
-        let numerics = stage.work.numerics();
-        let key = StageKey::new(stage.kind.name, stage.kind.epoch, &self.parameters[index.0].values, &inputs, numerics);
+        let key = self.key(index, &inputs);
         Ok(Some(Resolved { key: key.digest(), fields: key.to_json() }))
+    }
+
+    /// The readable fields of a stage's key as far as they are known; an input that is not known yet is [`NOT_KNOWN`].
+    pub fn known_fields(&self, index: StageIndex, results: &Results) -> Result<serde_json::Value> {
+        let mut inputs = Vec::new();
+        for binding in &self.pipeline.stage(index).inputs {
+            let digest = self.digest_of(binding, results)?;
+            inputs.push(key_input(binding, digest.map_or_else(|| NOT_KNOWN.to_owned(), |digest| digest.to_string())));
+        }
+        Ok(self.key(index, &inputs).to_json())
+    }
+
+    fn key(&self, index: StageIndex, inputs: &[KeyInput]) -> StageKey {
+        let stage = self.pipeline.stage(index);
+        let parameters = &self.parameters[index.0].values;
+        StageKey::new(stage.kind.name, stage.kind.epoch, parameters, inputs, stage.work.numerics())
+    }
+
+    /// The content of an input, where it is known.
+    pub fn digest_of(&self, binding: &Binding, results: &Results) -> Result<Option<Digest>> {
+        Ok(match binding.origin {
+            Origin::Source(source) => match &self.sources[source.0] {
+                SourceState::Known(known) => Some(known.digest),
+                _ => None,
+            },
+            Origin::Stage { stage, port } => match &results[stage.0] {
+                Some(record) => Some(output_of(record, port.name)?.digest),
+                None => None,
+            },
+        })
     }
 
     /// The usable result of a stage's key: recorded, complete, and its content verified (once, remembered).
@@ -196,16 +216,28 @@ impl<'a> Planner<'a> {
 
     /// Why a stage is no hit.
     pub fn explain(&self, index: StageIndex, fields: &serde_json::Value, miss: &MissReason) -> Result<Reason> {
-        let records = match self.records.get() {
-            Some(records) => records,
-            None => {
-                // A damaged record explains nothing; it is reported where it is looked up.
-                let records = self.store.records()?.into_iter().filter_map(std::result::Result::ok).collect();
-                self.records.get_or_init(|| records)
-            }
-        };
-        let defaults = &self.parameters[index.0].defaults;
-        Ok(Reason::of(miss, self.pipeline.stage(index).kind.name, fields, defaults, records))
+        Ok(Reason::of(miss, self.nearest(index, fields)?))
+    }
+
+    /// The recorded result nearest to a stage of which these fields are known.
+    pub fn nearest(&self, index: StageIndex, fields: &serde_json::Value) -> Result<Option<Nearest<'_>>> {
+        let kind = &self.pipeline.stage(index).kind;
+        Ok(self.recorded()?.nearest(kind.name, kind.epoch, fields, &self.parameters[index.0].defaults))
+    }
+
+    /// The fields in which a stage differs from a recorded result of its kind.
+    pub fn compared(&self, index: StageIndex, old: &Record, fields: &serde_json::Value) -> Comparison {
+        compare(&old.provenance.fields, fields, &self.parameters[index.0].defaults)
+    }
+
+    /// All results in the store.
+    pub fn recorded(&self) -> Result<&Recorded> {
+        if let Some(recorded) = self.recorded.get() {
+            return Ok(recorded);
+        }
+        // A damaged record explains nothing; it is reported where it is looked up.
+        let records = self.store.records()?.into_iter().filter_map(std::result::Result::ok);
+        Ok(self.recorded.get_or_init(|| Recorded::of(records)))
     }
 
     /// What would happen to every stage, in an order in which each comes after those it reads.
@@ -267,7 +299,53 @@ impl<'a> Planner<'a> {
 pub fn recorded_differences(store: &Store, old: &Key, new: &Key) -> Result<Option<Vec<Difference>>> {
     let (Lookup::Hit(old), Lookup::Hit(new)) = (store.lookup(old)?, store.lookup(new)?) else { return Ok(None) };
     let defaults = parameters::defaults(&new.provenance.kind);
-    Ok(Some(key::differences(&old.provenance.fields, &new.provenance.fields, &defaults)))
+    Ok(Some(compare(&old.provenance.fields, &new.provenance.fields, &defaults).differences))
+}
+
+/// Stands for the digest of an input that is not known yet.
+pub const NOT_KNOWN: &str = "not known yet";
+
+fn key_input(binding: &Binding, digest: String) -> KeyInput {
+    KeyInput { role: role(binding), media: binding.media.name().to_owned(), digest }
+}
+
+/// A parameter of a recorded result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordedParameter {
+    /// Dotted where parameters nest.
+    pub name: String,
+    pub value: serde_json::Value,
+    /// Whether it had its default value.
+    pub default: bool,
+}
+
+/// The parameters of a recorded result; those that had their default only where this program knows that epoch.
+pub fn recorded_parameters(record: &Record) -> Vec<RecordedParameter> {
+    let kind = &record.provenance.kind;
+    let defaults = match recorded::current_epoch(kind) {
+        Some(epoch) if epoch == record.provenance.epoch => parameters::defaults(kind),
+        _ => Value::Null,
+    };
+    let written = Value::from_json(&record.provenance.fields["params"]).unwrap_or(Value::Null);
+    let mut list = Vec::new();
+    let (all, own) = (written.clone().with_defaults(&defaults), written);
+    flatten("", &all, Some(&own), &mut list);
+    list
+}
+
+fn flatten(path: &str, value: &Value, own: Option<&Value>, list: &mut Vec<RecordedParameter>) {
+    let Value::Map(fields) = value else {
+        list.push(RecordedParameter { name: path.to_owned(), value: value.plain(), default: own.is_none() });
+        return;
+    };
+    for (name, value) in fields {
+        let own = match own {
+            Some(Value::Map(own)) => own.get(name),
+            own => own,
+        };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        flatten(&path, value, own, list);
+    }
 }
 
 /// `port`, or `port.label` on a labelled port.

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use retmask_cache::{MissReason, Record};
+use retmask_cache::MissReason;
 use serde::Serialize;
 
-use super::key::{Difference, differences};
-use super::value::Value;
+use super::difference::Difference;
+use super::recorded::Nearest;
 
 /// Why there is no hit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,8 +14,8 @@ use super::value::Value;
 pub enum Reason {
     /// The store holds no result of this kind at all.
     First,
-    /// The nearest result of this kind differs in these fields.
-    Changed { differences: Vec<Difference>, nearest: String },
+    /// Of `fields` fields of the key, the nearest result of this kind differs in these.
+    Changed { fields: usize, differences: Vec<Difference>, nearest: String },
     /// There is a record of this very key, but its content is lost or damaged.
     Lost { what: String },
 }
@@ -43,22 +43,18 @@ impl fmt::Display for Reason {
 }
 
 impl Reason {
-    /// The reason for a miss. `records` is the store's content; `fields` and `defaults` belong to the stage.
-    pub fn of(miss: &MissReason, kind: &str, fields: &serde_json::Value, defaults: &Value, records: &[Record]) -> Self {
+    /// The reason for a miss, from the nearest result of the kind.
+    pub fn of(miss: &MissReason, nearest: Option<Nearest<'_>>) -> Self {
         if *miss != MissReason::NoRecord {
             return Self::Lost { what: miss.to_string() };
         }
-        // The fewest differences; of equally near ones the youngest; then the key, so that the answer is one.
-        let nearest = records
-            .iter()
-            .filter(|record| record.provenance.kind == kind)
-            .map(|record| (differences(&record.provenance.fields, fields, defaults), record))
-            .min_by_key(|(differences, record)| {
-                (differences.len(), u64::MAX - record.provenance.created_milliseconds, record.key)
-            });
         match nearest {
             None => Self::First,
-            Some((differences, record)) => Self::Changed { differences, nearest: record.key.to_string() },
+            Some(Nearest { record, comparison, .. }) => Self::Changed {
+                fields: comparison.fields,
+                differences: comparison.differences,
+                nearest: record.key.to_string(),
+            },
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use retmask_cache::Store;
+use retmask_cache::{Digest, Key, Store};
+use serde::{Deserialize, Serialize};
 
-use super::folder::{RunFacts, StageOutputs};
+use super::folder::{RunFacts, StageOutputs, StageState};
 use crate::error::{Error, Result};
+use crate::plan::HubFacts;
 
 /// The folders of all runs that got as far as listing their stages, oldest first.
 ///
@@ -67,6 +69,57 @@ pub fn stages_of(folder: &Path) -> Result<Vec<StageOutputs>> {
 /// `Environment` when the record cannot be read or is damaged.
 pub fn facts_of(folder: &Path) -> Result<RunFacts> {
     read_json(folder, "run.json")
+}
+
+/// The run and the stage that made the result of a key: the latest that computed it, else the latest that found it.
+/// Runs whose records are damaged are passed over.
+///
+/// # Errors
+/// `Environment` when the store cannot be read.
+pub fn maker(store: &Store, key: &Key) -> Result<Option<MadeBy>> {
+    let mut found_by = None;
+    for folder in run_folders(store)?.iter().rev() {
+        let Ok(stages) = stages_of(folder) else { continue };
+        for stage in stages.into_iter().filter(|stage| stage.key.as_ref() == Some(key)) {
+            let by = MadeBy { run: run_name(folder), stage: stage.stage };
+            match stage.state {
+                StageState::Ran => return Ok(Some(by)),
+                StageState::Hit => drop(found_by.get_or_insert(by)),
+                StageState::Pending | StageState::Failed | StageState::Skipped => {}
+            }
+        }
+    }
+    Ok(found_by)
+}
+
+/// A stage of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MadeBy {
+    pub run: String,
+    pub stage: String,
+}
+
+/// The content of each source of a run, by name, as far as it was known.
+///
+/// # Errors
+/// `Environment` when the record cannot be read or is damaged.
+pub fn sources_of(folder: &Path) -> Result<Vec<SourceContent>> {
+    #[derive(Deserialize)]
+    struct Planned {
+        sources: Vec<SourceContent>,
+    }
+    Ok(read_json::<Planned>(folder, "plan.json")?.sources)
+}
+
+/// A source of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceContent {
+    pub source: String,
+    pub media: String,
+    pub digest: Option<Digest>,
+    /// What it stood for, when it is from the Hugging Face hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubFacts>,
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(folder: &Path, name: &str) -> Result<T> {

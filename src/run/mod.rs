@@ -19,7 +19,9 @@ use jiff::Timestamp;
 
 pub use events::{Events, Reporter};
 pub use folder::{StageOutputs, StageState};
-pub use history::{facts_of, find_run, run_folders, run_name, stages_of};
+pub use history::{
+    MadeBy, SourceContent, facts_of, find_run, maker, run_folders, run_name, sources_of, stages_of,
+};
 pub use interrupt::Interrupts;
 pub use sources::fetch_sources;
 
