@@ -148,9 +148,9 @@ fn a_damaged_or_missing_blob_is_made_again() {
 }
 
 #[test]
-fn a_failing_stage_stops_its_readers_and_nothing_else() {
+fn a_failing_stage_stops_its_readers_and_nothing_else_that_keeps_going() {
     let workspace = workspace();
-    let run = workspace.run(&["run", "pipeline.yaml", "--json", "--set", "params.tau=0.9"]);
+    let run = workspace.run(&["run", "pipeline.yaml", "--json", "--set", "params.tau=0.9", "--keep-going"]);
     assert_eq!(run.code, Some(2), "{}", run.err);
     let events = support::workspace::parse(&run.out);
     assert_eq!(stages_with(&events, "stage-failed"), ["mask"]);

@@ -6,6 +6,7 @@ mod explain;
 mod export;
 mod graph;
 mod lock;
+mod logs;
 mod model;
 mod plan;
 mod run;
@@ -13,8 +14,10 @@ mod runs;
 mod schema;
 mod settings;
 mod show;
+mod status;
 mod why;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -26,7 +29,7 @@ pub use settings::Settings;
 
 use crate::error::{Error, Result};
 use crate::output::{ColorChoice, Printer};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Pipeline, StageIndex};
 
 /// From attention-head interpretability to better long-context models, as a cached declarative pipeline.
 #[derive(Debug, Parser)]
@@ -77,6 +80,10 @@ enum Command {
     Export(export::Arguments),
     /// List runs, the latest first
     Runs(runs::Arguments),
+    /// Say what runs now, how far it is and what it waits for
+    Status(status::Arguments),
+    /// Print what stages of a run have logged
+    Logs(logs::Arguments),
     /// Say how two runs differ: parameters, masks, scores of heads, metrics, pairs
     Diff(diff::Arguments),
     /// Draw a pipeline's stages and what flows between them
@@ -119,6 +126,29 @@ pub struct OnlyArguments {
     pub only: Vec<String>,
 }
 
+/// The stages that are to run although their results are there.
+#[derive(Debug, Clone, Args)]
+pub struct ForceArguments {
+    /// Run the stages whose names match again, whatever is in the store; patterns as for --only
+    #[arg(long, value_name = "GLOB")]
+    force: Vec<String>,
+    /// Run the stages whose names match again, and all that read their results
+    #[arg(long, value_name = "GLOB")]
+    from: Vec<String>,
+}
+
+impl ForceArguments {
+    /// The stages that are meant.
+    ///
+    /// # Errors
+    /// `Input` for a pattern that names no stage.
+    pub fn stages(&self, pipeline: &Pipeline) -> Result<BTreeSet<StageIndex>> {
+        let mut stages = pipeline.from(pipeline.named("--from ", &self.from)?);
+        stages.extend(pipeline.named("--force ", &self.force)?);
+        Ok(stages)
+    }
+}
+
 /// Parses the command line, runs the command, reports its error and gives the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -149,6 +179,8 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
         Command::Show(arguments) => show::execute(arguments, settings),
         Command::Export(arguments) => export::execute(arguments, settings),
         Command::Runs(arguments) => runs::execute(arguments, settings),
+        Command::Status(arguments) => status::execute(arguments, settings),
+        Command::Logs(arguments) => logs::execute(arguments, settings),
         Command::Diff(arguments) => diff::execute(arguments, settings),
         Command::Graph(arguments) => graph::execute(arguments, settings),
         Command::Check(arguments) => check::execute(arguments, settings),

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use retmask_cache::Store;
 
-use super::{OnlyArguments, PipelineArguments, Settings};
+use super::{ForceArguments, OnlyArguments, PipelineArguments, Settings};
 use crate::error::Result;
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
@@ -17,6 +17,8 @@ pub struct Arguments {
     pipeline: PipelineArguments,
     #[command(flatten)]
     only: OnlyArguments,
+    #[command(flatten)]
+    force: ForceArguments,
     /// Take from the Hugging Face hub only what the pipeline's lock file says
     #[arg(long)]
     locked: bool,
@@ -35,6 +37,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         printer.warn(&format!("{stale}; it is not used"));
     }
     let mut planner = Planner::new(&pipeline, &store)?;
+    planner.force(arguments.force.stages(&pipeline)?);
     planner.find_hub_sources(&hub)?;
     let plan = planner.plan()?;
     if printer.json() {

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use retmask_cache::{Output, Reading, Store};
 use retmask_stages::artifact::Media;
 
-use super::{OnlyArguments, PipelineArguments, Settings};
+use super::{ForceArguments, OnlyArguments, PipelineArguments, Settings};
 use crate::error::{Error, Result};
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
@@ -25,6 +25,11 @@ pub struct Arguments {
     pipeline: PipelineArguments,
     #[command(flatten)]
     only: OnlyArguments,
+    #[command(flatten)]
+    force: ForceArguments,
+    /// After a failure go on with the stages that do not need what failed
+    #[arg(long)]
+    keep_going: bool,
     /// CPUs that stages running at the same time share; a stage takes all of them unless its `resources.cpus`
     /// says less [default: --threads]
     #[arg(long, value_name = "N")]
@@ -49,6 +54,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         printer.warn(&format!("{stale}; it is not used"));
     }
     let mut planner = Planner::new(&pipeline, &store)?;
+    planner.force(arguments.force.stages(&pipeline)?);
     run::require_sources(&planner)?;
     let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
     let mut json_failure = None;
@@ -69,6 +75,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         threads: settings.threads,
         overrides: arguments.pipeline.set.clone(),
         only: arguments.only.only.clone(),
+        keep_going: arguments.keep_going,
         plan,
     };
     let outcome = run::run(&planner, options, events, &interrupts)?;

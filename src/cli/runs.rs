@@ -7,7 +7,7 @@ use super::Settings;
 use crate::error::{Error, Result};
 use crate::output::{Align, Table};
 use crate::run::report::duration;
-use crate::run::{StageState, facts_of, run_folders, stages_of};
+use crate::run::{StageState, facts_of, run_folders, stages_of, standing};
 
 /// What `retmask runs` takes.
 #[derive(Debug, clap::Args)]
@@ -55,13 +55,14 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
             continue;
         }
         listed += 1;
+        let state = standing(folder, &facts)?.name();
         let count = |state| stages.iter().filter(|stage| stage.state == state).count();
         let (ran, hits, failed) = (count(StageState::Ran), count(StageState::Hit), count(StageState::Failed));
         let seconds =
             facts.finished.map(|finished| (finished.as_millisecond() - facts.started.as_millisecond()) as f64 / 1000.0);
         if printer.json() {
             let object = json!({
-                "run": facts.run, "pipeline": facts.pipeline, "file": facts.file, "state": facts.state,
+                "run": facts.run, "pipeline": facts.pipeline, "file": facts.file, "state": state,
                 "started": facts.started, "finished": facts.finished, "overrides": facts.overrides,
                 "only": facts.only, "ran": ran, "hits": hits, "failed": failed, "stages": stages.len(),
             });
@@ -73,7 +74,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         table.row([
             facts.run,
             facts.pipeline,
-            facts.state.name().to_owned(),
+            state.to_owned(),
             ran.to_string(),
             hits.to_string(),
             failed.to_string(),

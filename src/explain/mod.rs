@@ -140,7 +140,7 @@ fn one(planner: &Planner<'_>, results: &Results, before: &[StagePlan], plan: &St
             return Ok(explanation);
         }
         State::Run(Reason::Lost { what }) => explanation.lost = Some(what.clone()),
-        State::Run(Reason::First | Reason::Changed { .. }) => {}
+        State::Run(Reason::First | Reason::Changed { .. } | Reason::Forced) => {}
         State::Depends(stages) => {
             explanation.state = Verdict::Depends;
             explanation.waits_for = stages.iter().map(|&stage| pipeline.stage(stage).name.clone()).collect();

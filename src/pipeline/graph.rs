@@ -214,6 +214,16 @@ impl Pipeline {
         needed
     }
 
+    /// These stages and all that read their results, directly or through others.
+    pub fn from(&self, stages: impl IntoIterator<Item = StageIndex>) -> BTreeSet<StageIndex> {
+        let mut open: Vec<StageIndex> = stages.into_iter().collect();
+        let mut found: BTreeSet<StageIndex> = open.iter().copied().collect();
+        while let Some(stage) = open.pop() {
+            open.extend(self.readers(stage).into_iter().filter(|&reader| found.insert(reader)));
+        }
+        found
+    }
+
     /// The stages that read an output of this stage, each once, in file order.
     pub fn readers(&self, stage: StageIndex) -> Vec<StageIndex> {
         let mut readers: Vec<StageIndex> = self

@@ -48,6 +48,8 @@ pub struct Resolved {
 pub enum Found {
     Hit(Arc<Record>),
     Miss(MissReason),
+    /// It is to run whatever is there.
+    Forced,
 }
 
 /// What will happen to a stage.
@@ -78,6 +80,8 @@ pub struct Planner<'a> {
     store: &'a Store,
     sources: Vec<SourceState>,
     parameters: Vec<Encoded>,
+    /// The stages that run although their results are there.
+    forced: Vec<bool>,
     /// All records, read when the first miss is to be explained.
     recorded: OnceLock<Recorded>,
 }
@@ -102,6 +106,7 @@ impl<'a> Planner<'a> {
             store,
             sources: sources.collect::<Result<_>>()?,
             parameters: pipeline.stages().iter().map(parameters::encode).collect::<Result<_>>()?,
+            forced: vec![false; pipeline.stages().len()],
             recorded: OnceLock::new(),
         })
     }
@@ -112,6 +117,13 @@ impl<'a> Planner<'a> {
 
     pub fn store(&self) -> &'a Store {
         self.store
+    }
+
+    /// Has these stages run although their results are there.
+    pub fn force(&mut self, stages: impl IntoIterator<Item = StageIndex>) {
+        for stage in stages {
+            self.forced[stage.0] = true;
+        }
     }
 
     /// A source as it was found.
@@ -200,7 +212,11 @@ impl<'a> Planner<'a> {
     }
 
     /// The usable result of a stage's key: recorded, complete, and its content verified (once, remembered).
+    /// Nothing is looked up for a stage that is forced to run.
     pub fn look_up(&self, index: StageIndex, key: &Key) -> Result<Found> {
+        if self.forced[index.0] {
+            return Ok(Found::Forced);
+        }
         let record = match self.store.lookup(key)? {
             Lookup::Miss(reason) => return Ok(Found::Miss(reason)),
             Lookup::Hit(record) => record,
@@ -254,6 +270,7 @@ impl<'a> Planner<'a> {
                         State::Hit(record)
                     }
                     Found::Miss(miss) => State::Run(self.explain(index, fields, &miss)?),
+                    Found::Forced => State::Run(Reason::Forced),
                 },
                 None => self.unresolved(index, &results, &mut absent),
             };

@@ -18,6 +18,8 @@ pub enum Reason {
     Changed { fields: usize, differences: Vec<Difference>, nearest: String },
     /// There is a record of this very key, but its content is lost or damaged.
     Lost { what: String },
+    /// It was asked for, whatever is there.
+    Forced,
 }
 
 /// How many differences one line shows.
@@ -28,6 +30,7 @@ impl fmt::Display for Reason {
         match self {
             Self::First => formatter.write_str("no result of this kind yet"),
             Self::Lost { what } => formatter.write_str(what),
+            Self::Forced => formatter.write_str("forced"),
             Self::Changed { differences, .. } => {
                 for (index, difference) in differences.iter().take(SHOWN).enumerate() {
                     let separator = if index == 0 { "" } else { ", " };

@@ -6,6 +6,8 @@
 //!     plan.json       what was to happen, and why
 //!     events.ndjson   what happened
 //!     outputs.json    state, time and outputs of every stage
+//!     progress.json   how far the running stages are; while it runs
+//!     alive           locked while it runs
 //!     logs/<stage>.log
 
 use std::collections::BTreeMap;
@@ -32,7 +34,7 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// The name in `run.json`. A run that was killed still says that it is running.
+    /// The name in `run.json`. A run that was killed still says that it is running; see [`super::standing`].
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -112,6 +114,11 @@ pub struct RunFolder {
     path: PathBuf,
 }
 
+/// Where the log of a stage of a run is.
+pub fn log_of(folder: &Path, stage: &str) -> PathBuf {
+    folder.join("logs").join(format!("{stage}.log"))
+}
+
 /// Names with a version that stand in records of runs and results.
 pub fn versions() -> BTreeMap<String, String> {
     BTreeMap::from([
@@ -154,7 +161,7 @@ impl RunFolder {
 
     /// Where a stage's log is.
     pub fn log(&self, stage: &str) -> PathBuf {
-        self.path.join("logs").join(format!("{stage}.log"))
+        log_of(&self.path, stage)
     }
 
     /// Writes a file as JSON for people and programs; it appears whole or not at all.

@@ -5,6 +5,7 @@ mod execute;
 mod folder;
 mod history;
 mod interrupt;
+mod live;
 mod progress;
 pub mod report;
 mod schedule;
@@ -18,11 +19,12 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 pub use events::{Events, Reporter};
-pub use folder::{StageOutputs, StageState};
+pub use folder::{StageOutputs, StageState, log_of};
 pub use history::{
     MadeBy, SourceContent, facts_of, find_run, maker, run_folders, run_name, sources_of, stages_of,
 };
 pub use interrupt::Interrupts;
+pub use live::{Doing, Standing, doing, standing};
 pub use sources::fetch_sources;
 
 use crate::error::{Error, Result};
@@ -42,6 +44,8 @@ pub struct Options {
     pub overrides: Vec<String>,
     /// The stages asked for on the command line, for the record; all when empty.
     pub only: Vec<String>,
+    /// After a failure go on with what does not need what failed.
+    pub keep_going: bool,
     /// What is to happen.
     pub plan: Vec<StagePlan>,
 }
@@ -107,7 +111,9 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
         let name = if index == 0 { "pipeline.yaml".to_owned() } else { format!("extended-{index}.yaml") };
         folder.write(&name, text.as_bytes())?;
     }
+    let _alive = folder.stay_alive()?;
     events.add(folder.events()?);
+    events.add(folder.progress());
     events.emit(&Event::RunStarted {
         run: folder.id().to_owned(),
         pipeline: pipeline.name.clone(),
@@ -116,7 +122,7 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
     });
     let cancel = interrupts.stages_run(&events);
     let budget = Budget { cpus: options.cpus, memory: memory_bytes() };
-    let mut scheduler = Scheduler::new(planner, &folder, events.clone(), cancel.clone(), budget);
+    let mut scheduler = Scheduler::new(planner, &folder, events.clone(), cancel.clone(), budget, options.keep_going);
     scheduler.settle(options.plan)?;
     let ran = if scheduler.is_done() { Ok(()) } else { scheduler.run() };
     let stages = scheduler.outputs();

@@ -7,5 +7,5 @@ mod text;
 
 pub use bars::Bars;
 pub use json::JsonLines;
-pub use lines::Lines;
+pub use lines::{Lines, pace};
 pub use text::{bytes, duration};

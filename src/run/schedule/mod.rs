@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 
-use retmask_cache::{Key, MissReason};
+use retmask_cache::Key;
 use retmask_stages::contract::{Cancel, Fault};
 
 use super::events::{Event, Events, fault_name};
@@ -76,7 +76,9 @@ pub struct Scheduler<'a> {
     losses: Vec<u32>,
     /// Failed stages with why, in the order in which they failed.
     failures: Vec<(StageIndex, Error)>,
-    /// After a failure of the machine nothing new is started.
+    /// After a failure of a stage go on with what does not need it.
+    keep_going: bool,
+    /// After a failure that ends the run nothing new is started.
     halted: bool,
 }
 
@@ -87,6 +89,7 @@ impl<'a> Scheduler<'a> {
         events: Arc<Events>,
         cancel: Cancel,
         budget: Budget,
+        keep_going: bool,
     ) -> Self {
         let count = planner.pipeline().stages().len();
         Self {
@@ -100,6 +103,7 @@ impl<'a> Scheduler<'a> {
             keys: vec![None; count],
             losses: vec![0; count],
             failures: Vec::new(),
+            keep_going,
             halted: false,
         }
     }
@@ -233,15 +237,15 @@ impl<'a> Scheduler<'a> {
                     self.hit(stage, record);
                     queue.extend(self.planner.pipeline().readers(stage));
                 }
-                Found::Miss(miss) => self.make_ready(stage, resolved, &miss)?,
+                Found::Miss(miss) => {
+                    let reason = self.planner.explain(stage, &resolved.fields, &miss)?;
+                    self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason };
+                }
+                Found::Forced => {
+                    self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason: Reason::Forced };
+                }
             }
         }
-        Ok(())
-    }
-
-    fn make_ready(&mut self, stage: StageIndex, resolved: Resolved, miss: &MissReason) -> Result<()> {
-        let reason = self.planner.explain(stage, &resolved.fields, miss)?;
-        self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason };
         Ok(())
     }
 
@@ -346,7 +350,8 @@ impl<'a> Scheduler<'a> {
 
     fn failed(&mut self, stage: StageIndex, error: Error, seconds: f64) {
         let fault = error.fault().unwrap_or(Fault::Internal);
-        self.halted |= fault == Fault::Environment;
+        // What the machine lacks it lacks for the others as well.
+        self.halted |= !self.keep_going || fault == Fault::Environment;
         self.status[stage.0] = if fault == Fault::Interrupted { Status::Skipped } else { Status::Failed };
         if fault == Fault::Interrupted {
             self.events.emit(&Event::StageSkipped { stage: self.name(stage), because: Vec::new() });
