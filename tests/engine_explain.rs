@@ -78,13 +78,19 @@ fn a_miss_is_told_field_by_field_back_to_the_first_change() {
     // What depends on it: its input is not known, and the cause lies one stage up.
     let page = explained(&workspace, "page", &changed);
     let cause = &page["nearest"]["causes"][0];
-    assert_eq!((&page["state"], &cause["field"], &cause["stage"]), (&json!("depends"), &json!("in.mask"), &json!("mask")));
+    assert_eq!(
+        (&page["state"], &cause["field"], &cause["stage"]),
+        (&json!("depends"), &json!("in.mask"), &json!("mask"))
+    );
     assert_eq!(cause["not_known"], true);
     let upstream = json!([{ "stage": "mask", "causes": [{ "field": "with.tau", "old": "0.1", "new": "0.25" }] }]);
     assert_eq!(page["nearest"]["upstream"], upstream);
     assert!(page["forecast_before"]["seconds"].is_f64(), "{page}");
     let text = workspace.succeeds(&[&["explain", "pipeline.yaml", "page"], &changed[..]].concat()).out;
-    assert!(text.contains("-> not known yet, from mask\n  what changed first\n    mask: with.tau 0.1 -> 0.25\n"), "{text}");
+    assert!(
+        text.contains("-> not known yet, from mask\n  what changed first\n    mask: with.tau 0.1 -> 0.25\n"),
+        "{text}"
+    );
     // `plan` tells the same by the same rule.
     let plan = workspace.succeeds(&[&["plan", "pipeline.yaml"], &changed[..]].concat()).out;
     assert!(plan.lines().any(|line| line.starts_with("mask ") && line.ends_with("with.tau 0.1 -> 0.25")), "{plan}");
@@ -139,7 +145,10 @@ fn why_traces_an_artifact_and_a_row_back_to_the_sources() {
     assert!(text.contains("\n  with.seed 42\n  in.scores source scores\n"), "{text}");
     for (item, expected) in [
         ("mask#9", "error: `mask#9`: there is no row 9\n  help: it has 4 rows, counted from 0\n"),
-        ("mask#9-9", "error: `mask#9-9`: there is no such row\n  help: a row is named by its number or as `0-0`, say\n"),
+        (
+            "mask#9-9",
+            "error: `mask#9-9`: there is no such row\n  help: a row is named by its number or as `0-0`, say\n",
+        ),
         ("page#1", "error: page.page is no table"),
     ] {
         let refused = workspace.run(&["why", item]);

@@ -201,6 +201,23 @@ impl Metadata {
         Ok(Some(integers))
     }
 
+    /// The finite numbers of an array.
+    pub fn numbers(&self, bytes: &[u8], key: &str) -> Result<Option<Vec<f32>>, Reason> {
+        let Some((count, start)) = self.array(key, &[ValueType::F32], "an array of 32-bit floats")? else {
+            return Ok(None);
+        };
+        let mut reader = ByteReader::at(bytes, start);
+        let mut numbers = Vec::new();
+        for index in 0..count {
+            let number = reader.f32(key)?;
+            if !number.is_finite() {
+                return Err(format!("the array `{key}` holds {number} at index {index}"));
+            }
+            numbers.push(number);
+        }
+        Ok(Some(numbers))
+    }
+
     /// Whether the key holds an array.
     pub fn is_array(&self, key: &str) -> bool {
         matches!(self.entries.get(key), Some(Value::Array { .. }))

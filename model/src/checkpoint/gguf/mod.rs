@@ -6,6 +6,7 @@ pub(crate) mod metadata;
 mod metadata_writer;
 pub(crate) mod names;
 mod pre_tokenizer;
+mod sentence_pieces;
 mod text_assets;
 mod vocabulary;
 mod write;

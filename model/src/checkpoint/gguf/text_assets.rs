@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::metadata::Metadata;
 use super::pre_tokenizer::{self, byte_level};
+use super::sentence_pieces::{self, SCORES};
 use crate::checkpoint::byte_reader::Reason;
 use crate::text::assets::{TextAssets, generation_config};
 
@@ -17,6 +18,7 @@ pub(super) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 /// Token types of the format.
 pub(super) const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
 pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
 pub(super) const UNUSED: i32 = 5;
@@ -33,11 +35,6 @@ pub(crate) fn has_chat_template(metadata: &Metadata) -> bool {
 
 /// Reads the tokenizer, the chat template and the special tokens.
 pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reason> {
-    let model = metadata.text(bytes, "tokenizer.ggml.model")?.ok_or("the file has no tokenizer")?;
-    if model != "gpt2" {
-        return Err(format!("the tokenizer model `{model}` is not supported; `gpt2` (byte-level BPE) is"));
-    }
-    let rules = pre_tokenizer::by_name(metadata.text(bytes, "tokenizer.ggml.pre")?)?;
     let tokens = metadata.texts(bytes, TOKENS)?.ok_or_else(|| format!("the metadata key `{TOKENS}` is missing"))?;
     let types = match metadata.integers(bytes, TOKEN_TYPES)? {
         Some(types) if types.len() != tokens.len() => {
@@ -46,14 +43,7 @@ pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reas
         Some(types) => types,
         None => vec![NORMAL; tokens.len()],
     };
-    let merges = metadata.texts(bytes, MERGES)?.ok_or_else(|| format!("the metadata key `{MERGES}` is missing"))?;
-    let merges = merges
-        .iter()
-        .enumerate()
-        .map(|(index, merge)| {
-            merge.split_once(' ').ok_or_else(|| format!("`{MERGES}` entry {index} is not two tokens: {merge:?}"))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let rules = Rules::read(bytes, metadata, &tokens, &types)?;
 
     let mut seen = BTreeSet::new();
     let mut vocabulary = Vec::new();
@@ -66,8 +56,8 @@ pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reas
             return Err(format!("`{TOKENS}` holds {token:?} twice"));
         }
         vocabulary.push((token, id));
-        if kind == CONTROL || kind == USER_DEFINED {
-            added_tokens.push(AddedToken::new(id, token, kind == CONTROL));
+        if matches!(kind, UNKNOWN | CONTROL | USER_DEFINED) {
+            added_tokens.push(AddedToken::new(id, token, kind != USER_DEFINED));
         }
     }
 
@@ -100,18 +90,18 @@ pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reas
         normalizer: rules.normalizer,
         pre_tokenizer: rules.pre_tokenizer,
         post_processor: template_processing(before, after),
-        decoder: byte_level(true, false),
+        decoder: rules.decoder,
         model: BytePairModel {
             kind: "BPE",
             dropout: None,
-            unk_token: None,
+            unk_token: unknown.filter(|_| rules.byte_fallback).map(|(_, token)| token),
             continuing_subword_prefix: "",
             end_of_word_suffix: "",
-            fuse_unk: false,
-            byte_fallback: false,
+            fuse_unk: rules.byte_fallback,
+            byte_fallback: rules.byte_fallback,
             ignore_merges: rules.ignore_merges,
             vocab: Vocabulary(vocabulary),
-            merges: Merges(merges),
+            merges: Merges(rules.merges),
         },
     };
     let spelling = |token: Option<(u32, &str)>| token.map(|(_, token)| token.to_owned());
@@ -133,6 +123,61 @@ pub(crate) fn read(bytes: &[u8], metadata: &Metadata) -> Result<TextAssets, Reas
         end_tokens,
         padding_token: id(padding),
     })
+}
+
+/// How text becomes tokens and comes back, apart from the vocabulary.
+struct Rules<'file> {
+    normalizer: Value,
+    pre_tokenizer: Value,
+    decoder: Value,
+    /// Characters without a token become tokens of their bytes.
+    byte_fallback: bool,
+    ignore_merges: bool,
+    add_begin_token: bool,
+    merges: Vec<(&'file str, &'file str)>,
+}
+
+impl<'file> Rules<'file> {
+    fn read(bytes: &'file [u8], metadata: &Metadata, tokens: &[&'file str], types: &[i32]) -> Result<Self, Reason> {
+        match metadata.text(bytes, "tokenizer.ggml.model")?.ok_or("the file has no tokenizer")? {
+            "gpt2" => {
+                let rules = pre_tokenizer::by_name(metadata.text(bytes, "tokenizer.ggml.pre")?)?;
+                Ok(Self {
+                    normalizer: rules.normalizer,
+                    pre_tokenizer: rules.pre_tokenizer,
+                    decoder: byte_level(true, false),
+                    byte_fallback: false,
+                    ignore_merges: rules.ignore_merges,
+                    add_begin_token: rules.add_begin_token,
+                    merges: listed_merges(bytes, metadata)?,
+                })
+            }
+            "llama" => {
+                let rules = sentence_pieces::rules(metadata)?;
+                Ok(Self {
+                    normalizer: rules.normalizer,
+                    pre_tokenizer: Value::Null,
+                    decoder: rules.decoder,
+                    byte_fallback: true,
+                    ignore_merges: false,
+                    add_begin_token: true,
+                    merges: sentence_pieces::merges(tokens, types, metadata.numbers(bytes, SCORES)?)?,
+                })
+            }
+            other => Err(format!(
+                "the tokenizer model `{other}` is not supported; `gpt2` (byte-level BPE) and `llama` (SentencePiece's BPE) are"
+            )),
+        }
+    }
+}
+
+/// The merges as a list of them states them.
+fn listed_merges<'file>(bytes: &'file [u8], metadata: &Metadata) -> Result<Vec<(&'file str, &'file str)>, Reason> {
+    let merges = metadata.texts(bytes, MERGES)?.ok_or_else(|| format!("the metadata key `{MERGES}` is missing"))?;
+    let pair = |(index, merge): (usize, &&'file str)| {
+        merge.split_once(' ').ok_or_else(|| format!("`{MERGES}` entry {index} is not two tokens: {merge:?}"))
+    };
+    merges.iter().enumerate().map(pair).collect()
 }
 
 /// Puts the begin and end tokens around one text, and around both of a pair.
@@ -195,7 +240,7 @@ struct BytePairModel<'file> {
     #[serde(rename = "type")]
     kind: &'static str,
     dropout: Option<()>,
-    unk_token: Option<()>,
+    unk_token: Option<&'file str>,
     continuing_subword_prefix: &'static str,
     end_of_word_suffix: &'static str,
     fuse_unk: bool,
