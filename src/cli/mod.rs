@@ -5,6 +5,7 @@ mod diff;
 mod explain;
 mod export;
 mod graph;
+mod helmet;
 mod lock;
 mod logs;
 mod model;
@@ -94,6 +95,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Ask a model directly
     Model(model::Arguments),
+    /// The HELMET benchmark outside of pipelines: score predictions of any system
+    Helmet(helmet::Arguments),
 }
 
 /// A pipeline file and what overrides it.
@@ -186,5 +189,6 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
         Command::Check(arguments) => check::execute(arguments, settings),
         Command::Schema(arguments) => schema::execute(arguments, settings),
         Command::Model(arguments) => model::execute(arguments, settings),
+        Command::Helmet(arguments) => helmet::execute(arguments, settings),
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod background;
+pub mod shared;
 pub mod workspace;
 
 use std::fs;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::data::{DataFolder, HELMET_HINT, HINT};
+use super::golds::GoldForm;
 use super::prompt::Room;
 use super::template::{Fields, Template};
 use super::tokens::Tokens;
@@ -100,6 +101,14 @@ impl Outside {
             Self::JudgedSummary { .. } => &["gpt-4-f1"],
         }
     }
+
+    /// What they are not scored without.
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Self::Citations { .. } => "an entailment model",
+            Self::JudgedAnswer | Self::JudgedSummary { .. } => "a judge",
+        }
+    }
 }
 
 /// One dataset of the benchmark.
@@ -148,6 +157,11 @@ pub trait Dataset: Sync {
     /// `Input` when data files are missing or malformed, or the length is too short.
     fn examples(&self, request: &Request<'_>) -> StageResult<Vec<Example>>;
 
+    /// What is right, by the names that a row of the set gives it.
+    fn golds(&self) -> GoldForm {
+        GoldForm::Answers(&[])
+    }
+
     /// The metrics of one answer; the same names for every example.
     ///
     /// # Errors
@@ -190,15 +204,50 @@ pub fn by_name(name: &str) -> Option<&'static dyn Dataset> {
     ALL.iter().copied().find(|dataset| dataset.name() == name)
 }
 
-/// The dataset of a name as HELMET's configurations write it, where the number of documents, tokens or shots may
+/// A set as it is named to be scored.
+#[derive(Clone, Copy)]
+pub struct Named {
+    /// The dataset whose rule scores it.
+    pub dataset: &'static dyn Dataset,
+    /// Whether it is that dataset; the others are in HELMET's configurations, but in none of its categories.
+    pub in_category: bool,
+}
+
+/// Sets of HELMET's configurations that are in none of its categories, and the dataset with the same rule.
+const OUTSIDE_CATEGORIES: &[(&str, &str)] = &[
+    ("alce_asqa_nocite", "alce_asqa"),
+    ("alce_qampari_nocite", "alce_qampari"),
+    ("kilt_popqa", "kilt_popqa_3"),
+    ("ruler_cwe", "ruler_niah_mv"),
+    ("ruler_fwe", "ruler_niah_mv"),
+    ("ruler_niah_mk_1", "ruler_niah_mv"),
+    ("ruler_niah_mq", "ruler_niah_mv"),
+    ("ruler_niah_s_1", "ruler_niah_mv"),
+    ("ruler_niah_s_2", "ruler_niah_mv"),
+    ("ruler_niah_s_3", "ruler_niah_mv"),
+    ("ruler_qa_1", "kilt_nq"),
+    ("ruler_qa_2", "kilt_nq"),
+    ("ruler_vt", "ruler_niah_mv"),
+];
+
+/// The set of a name as HELMET's configurations write it, where the number of documents, tokens or shots may
 /// stand behind it: `alce_asqa_30`, `icl_trec_fine_400shot_balance`.
-pub fn by_config_name(name: &str) -> Option<&'static dyn Dataset> {
-    let sized = |name: &str| {
-        let (set, size) = name.rsplit_once('_')?;
-        let digits = !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then_some(set).and_then(by_name)
+pub fn by_config_name(name: &str) -> Option<Named> {
+    let exact = |name: &str| {
+        let known = by_name(name).map(|dataset| Named { dataset, in_category: true });
+        known.or_else(|| {
+            let (_, like) = OUTSIDE_CATEGORIES.iter().find(|(known, _)| *known == name)?;
+            by_name(like).map(|dataset| Named { dataset, in_category: false })
+        })
     };
-    by_name(name).or_else(|| sized(name)).or_else(|| sized(name.strip_suffix("shot_balance")?))
+    exact(name).or_else(|| exact(without_size(name)?))
+}
+
+/// A name without the size behind it; `None` where none stands there.
+pub fn without_size(name: &str) -> Option<&str> {
+    let name = name.strip_suffix("_balance").unwrap_or(name);
+    let (set, size) = name.strip_suffix("shot").unwrap_or(name).rsplit_once('_')?;
+    (!size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit())).then_some(set)
 }
 
 /// The names of all datasets, for messages.

@@ -8,6 +8,7 @@ mod csv;
 mod data;
 pub mod dataset;
 pub mod datasets;
+pub mod golds;
 pub mod lengths;
 mod parameters;
 mod prompt;

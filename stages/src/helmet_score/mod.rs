@@ -18,7 +18,7 @@ use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
 use crate::helmet::THOUGHTS;
-use crate::helmet::dataset::{self, Answered};
+use crate::helmet::dataset::{self, Answered, Dataset, Scored};
 use crate::helmet::score::without_thoughts;
 use crate::metrics::bootstrap::RESAMPLES;
 
@@ -140,16 +140,24 @@ pub fn score(predictions: &[Prediction], done: impl Fn() -> StageResult<()> + Sy
     Ok(scores.concat())
 }
 
+/// The metrics of one answer.
+///
+/// # Errors
+/// What is missing in the facts, or that the output is beyond any model's answer.
+pub fn metrics_of(dataset: &dyn Dataset, answered: Answered<'_>) -> Scored {
+    let words = |text: &str| text.split_whitespace().count() + 1;
+    let output = words(answered.output);
+    if answered.answers.iter().any(|gold| words(gold).saturating_mul(output) > MOST_CELLS) {
+        return Err(format!("the output of {output} words is beyond any model's answer"));
+    }
+    dataset.score(answered)
+}
+
 fn score_one(prediction: &Prediction) -> Result<Vec<ExampleScore>, String> {
     let dataset = dataset::by_name(&prediction.dataset)
         .ok_or_else(|| format!("there is no dataset `{}`; there are: {}", prediction.dataset, dataset::names()))?;
     if prediction.answers.is_empty() {
         return Err(format!("example {} of {} has no answer to score by", prediction.example, prediction.dataset));
-    }
-    let words = |text: &str| text.split_whitespace().count() + 1;
-    let cells = |gold: &String| words(gold).saturating_mul(words(&prediction.output));
-    if prediction.answers.iter().any(|gold| cells(gold) > MOST_CELLS) {
-        return Err(format!("the output of {} words is beyond any model's answer", words(&prediction.output)));
     }
     let facts: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&prediction.facts).map_err(|error| format!("the facts are not a JSON object: {error}"))?;
@@ -158,8 +166,7 @@ fn score_one(prediction: &Prediction) -> Result<Vec<ExampleScore>, String> {
         _ => &prediction.output,
     };
     let answered = Answered { output, answers: &prediction.answers, facts: &facts };
-    let scored = dataset
-        .score(answered)
+    let scored = metrics_of(dataset, answered)
         .map_err(|reason| format!("example {} of {}: {reason}", prediction.example, prediction.dataset))?;
     let scores = scored.into_iter().map(|(metric, value)| ExampleScore {
         dataset: prediction.dataset.clone(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::artifact::predictions::Prediction;
 use crate::helmet::category::CATEGORIES;
-use crate::helmet::dataset::{self, Outside};
+use crate::helmet::dataset;
 use crate::helmet::{BENCHMARKS, CUT_BY, MODELS, WORDING};
 
 /// One row of the notes.
@@ -69,12 +69,8 @@ struct Group {
 impl Group {
     fn say(&self, dataset: &str, note: &mut impl FnMut(&'static str, String)) {
         if let Some(outside) = dataset::by_name(dataset).and_then(|dataset| dataset.outside()) {
-            let needed = match outside {
-                Outside::Citations { .. } => "an entailment model",
-                Outside::JudgedAnswer | Outside::JudgedSummary { .. } => "a judge",
-            };
             for &metric in outside.metrics() {
-                note(metric, format!("not scored: needs {needed}"));
+                note(metric, format!("not scored: needs {}", outside.needs()));
             }
         }
         let share = |count: usize| if count == self.examples { String::new() } else { format!(" ({count} examples)") };

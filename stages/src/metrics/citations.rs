@@ -1,5 +1,7 @@
 //! Citations in answers, and answers that are lists, as ALCE scores them (Gao et al. 2023).
 
+use std::collections::BTreeSet;
+
 use super::normalize::{is_digit, is_space};
 use super::{normalize, trim};
 
@@ -81,8 +83,10 @@ pub fn list_scores(output: &str, golds: &[Vec<String>]) -> ListScores {
     let predicted: Vec<String> = items(output).into_iter().map(normalize).filter(|item| !item.is_empty()).collect();
     let golds: Vec<Vec<String>> =
         golds.iter().map(|aliases| aliases.iter().map(|alias| normalize(alias)).collect()).collect();
-    let known = predicted.iter().filter(|item| golds.iter().any(|aliases| aliases.contains(item))).count();
-    let hits = golds.iter().filter(|aliases| aliases.iter().any(|alias| predicted.contains(alias))).count();
+    let aliases: BTreeSet<&String> = golds.iter().flatten().collect();
+    let known = predicted.iter().filter(|item| aliases.contains(item)).count();
+    let items: BTreeSet<&String> = predicted.iter().collect();
+    let hits = golds.iter().filter(|aliases| aliases.iter().any(|alias| items.contains(alias))).count();
     let share = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     ListScores {
         precision: share(known, predicted.len()),

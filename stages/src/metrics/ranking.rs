@@ -1,5 +1,7 @@
 //! Rankings as models write them, and NDCG as trec_eval computes it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::normalize::{is_digit, is_space};
 use super::trim;
 
@@ -18,13 +20,8 @@ pub fn parse_ranking(output: &str) -> Vec<String> {
         place = end.max(place + 1);
     }
     let chosen: String = if longest.is_empty() { text.iter().collect() } else { text[longest].iter().collect() };
-    let mut ids: Vec<String> = Vec::new();
-    for id in chosen.split('>').map(trim) {
-        if !ids.iter().any(|known| known == id) {
-            ids.push(id.to_owned());
-        }
-    }
-    ids
+    let mut known = BTreeSet::new();
+    chosen.split('>').map(trim).filter(|id| known.insert(*id)).map(str::to_owned).collect()
 }
 
 /// Where the chain `digits (> digits)*` that begins at `start` ends; `start` when none does.
@@ -55,7 +52,9 @@ pub fn ndcg(ranking: &[String], judged: &[(String, u32)], depth: usize) -> f64 {
     let discounted = |gains: &mut dyn Iterator<Item = u32>| -> f64 {
         gains.take(depth).enumerate().map(|(rank, gain)| f64::from(gain) / libm::log2(rank as f64 + 2.0)).sum()
     };
-    let gain = |id: &String| judged.iter().find(|(known, _)| known == id).map_or(0, |&(_, label)| label);
+    // The first judgment of a passage counts.
+    let labels: BTreeMap<&str, u32> = judged.iter().rev().map(|(id, label)| (id.as_str(), *label)).collect();
+    let gain = |id: &String| labels.get(id.as_str()).copied().unwrap_or(0);
     let mut ideal: Vec<u32> = judged.iter().map(|&(_, label)| label).collect();
     ideal.sort_unstable_by(|left, right| right.cmp(left));
     let best = discounted(&mut ideal.into_iter());

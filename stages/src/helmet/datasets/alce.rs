@@ -8,6 +8,7 @@ use super::passages::{Passage, joined, rendered};
 use super::shuffled;
 use crate::contract::{StageError, StageResult};
 use crate::helmet::dataset::{Answered, Dataset, Example, Outside, Records, Request, Scored};
+use crate::helmet::golds::GoldForm;
 use crate::helmet::lengths;
 use crate::helmet::random::PythonRandom;
 use crate::helmet::score::{short_answer_recall, top_five_recall};
@@ -148,6 +149,10 @@ impl Dataset for Alce {
             })
         };
         order.into_iter().map(one).collect()
+    }
+
+    fn golds(&self) -> GoldForm {
+        if self.lists { GoldForm::Lists } else { GoldForm::Questions }
     }
 
     fn score(&self, answered: Answered<'_>) -> Scored {

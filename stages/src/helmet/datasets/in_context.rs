@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::contract::StageResult;
 use crate::helmet::data::DataFolder;
 use crate::helmet::dataset::{Answered, Dataset, Example, Records, Request, Scored};
+use crate::helmet::golds::GoldForm;
 use crate::helmet::lengths::LENGTHS;
 use crate::helmet::random::{PythonRandom, permutation, text_seed};
 use crate::helmet::score::parsed_only;
@@ -71,6 +72,10 @@ impl Dataset for InContext {
             example(request, &rows, &train, shots, &test)
         };
         tests.into_par_iter().map(example).collect()
+    }
+
+    fn golds(&self) -> GoldForm {
+        GoldForm::Answers(&["label"])
     }
 
     fn score(&self, answered: Answered<'_>) -> Scored {

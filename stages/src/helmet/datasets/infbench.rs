@@ -7,6 +7,7 @@ use super::long_documents::first_cuts;
 use super::shuffled;
 use crate::contract::{StageError, StageResult};
 use crate::helmet::dataset::{Answered, Dataset, Example, Outside, Records, Request, Scored};
+use crate::helmet::golds::{GoldForm, choice, letter};
 use crate::helmet::lengths;
 use crate::helmet::random::permutation;
 use crate::helmet::score::{best_of_raw_and_parsed, multiple_choice};
@@ -152,6 +153,10 @@ impl Dataset for InfBench {
         shuffled(request, long.len()).into_iter().map(one).collect()
     }
 
+    fn golds(&self) -> GoldForm {
+        if self.task == Task::Choice { GoldForm::Choice } else { GoldForm::Answers(&[]) }
+    }
+
     fn score(&self, answered: Answered<'_>) -> Scored {
         Ok(match self.task {
             Task::Choice => multiple_choice(answered, "Answer:"),
@@ -168,12 +173,7 @@ impl InfBench {
     /// The accepted answers; for a choice the letter, and the letter with its option.
     fn golds(&self, row: &Row) -> Option<Vec<String>> {
         let first = row.answer.first()?;
-        if self.task != Task::Choice {
-            return Some(row.answer.clone());
-        }
-        let place = row.options.iter().position(|option| option == first).filter(|_| row.options.len() == 4)?;
-        let letter = letter(place);
-        Some(vec![letter.to_string(), format!("{letter}. {first}")])
+        if self.task == Task::Choice { choice(&row.options, first) } else { Some(row.answer.clone()) }
     }
 
     fn expectation(&self) -> &'static str {
@@ -194,10 +194,6 @@ impl InfBench {
             ("answer[0]", answer),
         ])
     }
-}
-
-fn letter(place: usize) -> char {
-    char::from(b'A' + (place as u8).min(25))
 }
 
 /// Demonstrations between what introduces and what ends them; nothing without any.

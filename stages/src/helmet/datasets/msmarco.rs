@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 use super::passages::{demonstrations, joined};
 use crate::contract::{StageError, StageResult};
 use crate::helmet::dataset::{Answered, Dataset, Example, Records, Request, Scored};
+use crate::helmet::golds::GoldForm;
 use crate::helmet::lengths;
 use crate::helmet::random::PythonRandom;
 use crate::helmet::score::ranking_metrics;
@@ -99,6 +100,10 @@ impl Dataset for MsMarcoRerank {
             })
         };
         rows.iter().map(one).collect()
+    }
+
+    fn golds(&self) -> GoldForm {
+        GoldForm::Judgments
     }
 
     fn score(&self, answered: Answered<'_>) -> Scored {

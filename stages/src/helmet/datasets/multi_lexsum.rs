@@ -8,6 +8,7 @@ use super::long_documents::first_cuts;
 use super::shuffled;
 use crate::contract::{StageError, StageResult};
 use crate::helmet::dataset::{Answered, Dataset, Example, Outside, Records, Request, Scored};
+use crate::helmet::golds::GoldForm;
 use crate::helmet::lengths;
 use crate::helmet::random::{permutation, text_seed};
 use crate::helmet::score::best_of_raw_and_parsed;
@@ -111,6 +112,10 @@ impl Dataset for MultiLexSum {
             })
         };
         order.into_iter().map(one).collect()
+    }
+
+    fn golds(&self) -> GoldForm {
+        GoldForm::Answers(&["summary/short"])
     }
 
     fn score(&self, answered: Answered<'_>) -> Scored {

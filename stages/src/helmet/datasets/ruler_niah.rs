@@ -9,6 +9,7 @@ use super::words::{filler_sentence, names};
 use super::{generate, shuffled};
 use crate::contract::{StageError, StageResult};
 use crate::helmet::dataset::{Answered, Dataset, Example, Records, Request, Scored};
+use crate::helmet::golds::GoldForm;
 use crate::helmet::lengths;
 use crate::helmet::score::ruler_recall;
 use crate::helmet::size::fill;
@@ -110,6 +111,10 @@ impl Dataset for RulerNiah {
         generate(request, |index| {
             fill(request.template, request.room, request.tokens, 1, |units| self.example(request, index, units))
         })
+    }
+
+    fn golds(&self) -> GoldForm {
+        GoldForm::Answers(&["outputs"])
     }
 
     fn score(&self, answered: Answered<'_>) -> Scored {

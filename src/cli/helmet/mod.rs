@@ -1,0 +1,30 @@
+//! `retmask helmet`: the benchmark outside of pipelines.
+
+mod lines;
+mod score;
+
+use super::Settings;
+use crate::error::Result;
+
+/// What `retmask helmet` takes.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Score predictions of any system by a dataset's metrics
+    Score(score::Arguments),
+}
+
+/// Executes `retmask helmet`.
+///
+/// # Errors
+/// As its subcommands.
+pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
+    match &arguments.command {
+        Command::Score(arguments) => score::execute(arguments, settings),
+    }
+}
