@@ -2,6 +2,8 @@
 
 mod lines;
 mod score;
+mod templates;
+mod written;
 
 use super::Settings;
 use crate::error::Result;
@@ -17,6 +19,8 @@ pub struct Arguments {
 enum Command {
     /// Score predictions of any system by a dataset's metrics
     Score(score::Arguments),
+    /// Take the benchmark's own wording from a checkout of its repository, for the port `templates`
+    Templates(templates::Arguments),
 }
 
 /// Executes `retmask helmet`.
@@ -26,5 +30,6 @@ enum Command {
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     match &arguments.command {
         Command::Score(arguments) => score::execute(arguments, settings),
+        Command::Templates(arguments) => templates::execute(arguments, settings),
     }
 }

@@ -1,7 +1,6 @@
 //! `retmask helmet score`: metrics of predictions made by any system.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -13,6 +12,7 @@ use retmask_stages::metrics::bootstrap::RESAMPLES;
 use serde_json::{Map, Value, json};
 
 use super::lines::{BadLine, Line, Lines};
+use super::written::Written;
 use crate::cli::Settings;
 use crate::error::{Error, Result};
 use crate::output::{Align, Printer, Table};
@@ -151,7 +151,7 @@ impl Scoring {
         if let Some(written) = written
             && self.faults.is_empty()
         {
-            written.lines(&lines)?;
+            lines.iter().try_for_each(|row| written.text(&format!("{}\n", Value::Object(row.clone()))))?;
         }
         Ok(more)
     }
@@ -375,49 +375,5 @@ impl Summary<'_> {
             table.row([row.metric, &format!("{:.2}", row.interval.value), &interval, reported]);
         }
         format!("{}{category}: {examples}{clusters}\n\n{}", self.name, table.render(printer))
-    }
-}
-
-/// The lines with their metrics, in a new file that takes its name when all are there.
-struct Written {
-    path: PathBuf,
-    writer: BufWriter<tempfile::NamedTempFile>,
-}
-
-impl Written {
-    fn new(path: &Path) -> Result<Self> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if path.is_dir() {
-            return Err(Error::input(format!("--out {} is a folder; name a file", path.display())));
-        }
-        let file = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-            .tempfile_in(folder);
-        let file = file.map_err(|error| unwritable(path, &error))?;
-        Ok(Self { path: path.to_owned(), writer: BufWriter::new(file) })
-    }
-
-    fn lines(&mut self, rows: &[Map<String, Value>]) -> Result<()> {
-        for row in rows {
-            let written = serde_json::to_writer(&mut self.writer, row).map_err(std::io::Error::from);
-            let written = written.and_then(|()| self.writer.write_all(b"\n"));
-            written.map_err(|error| unwritable(&self.path, &error))?;
-        }
-        Ok(())
-    }
-
-    fn keep(self) -> Result<()> {
-        let failed = |error: std::io::Error| unwritable(&self.path, &error);
-        let file = self.writer.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(&self.path).map(drop).map_err(|error| failed(error.error))
-    }
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> Error {
-    let message = format!("cannot write {}: {error}", path.display());
-    match error.kind() {
-        std::io::ErrorKind::NotFound => Error::input(message),
-        _ => Error::environment(message),
     }
 }

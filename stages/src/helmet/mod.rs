@@ -4,6 +4,7 @@
 //! of its own (`helmet-score`), so that a change of a metric re-runs no model; both share the datasets here.
 
 pub mod category;
+pub mod checkout;
 mod csv;
 mod data;
 pub mod dataset;
