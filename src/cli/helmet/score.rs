@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use retmask_stages::helmet::category;
 use retmask_stages::helmet::dataset::{self, Answered, MetricValue, Named};
 use retmask_stages::helmet::golds;
+use retmask_stages::helmet::score::without_thoughts;
 use retmask_stages::helmet_score::{ExampleScore, SummaryRow, aggregate, metrics_of};
 use retmask_stages::metrics::bootstrap::RESAMPLES;
 use serde_json::{Map, Value, json};
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Where to write the lines of the predictions with their `metrics`, from 0 to 1
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Leave out what stands before the last `</think>` of an output, as HELMET does for models that think aloud
+    #[arg(long)]
+    thinking: bool,
     /// Seed of the bootstrap behind the intervals
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
@@ -64,6 +68,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     }
     let mut scoring = Scoring {
         named,
+        thinking: arguments.thinking,
         predictions: Lines::open(&arguments.predictions)?,
         gold: arguments.gold.as_deref().map(Lines::open).transpose()?,
         seen: BTreeMap::new(),
@@ -114,6 +119,7 @@ fn same_file(left: &Path, right: &Path) -> bool {
 /// The work: two files read line by line, and what came of it.
 struct Scoring {
     named: Named,
+    thinking: bool,
     predictions: Lines,
     gold: Option<Lines>,
     /// The line of every example that has a name.
@@ -242,6 +248,7 @@ impl Scoring {
     fn score(&self, pair: &Pair) -> std::result::Result<Scored, String> {
         let dataset = self.named.dataset;
         let output = golds::output(&pair.prediction.row).map_err(|fault| self.at(pair, &fault.to_string()))?;
+        let output = if self.thinking { without_thoughts(output) } else { output };
         let source = pair.gold.as_ref().unwrap_or(&pair.prediction);
         let golds = dataset.golds().read(&source.row).map_err(|fault| {
             let lines = if pair.gold.is_some() { self.gold.as_ref() } else { None }.unwrap_or(&self.predictions);

@@ -81,9 +81,9 @@ impl Constant {
         let added = sign(tokens.get(1), '+') && sign(tokens.get(2), '=');
         let joins = || tokens.contains(&Token::Word("join".into()));
         match self.place {
-            Place::Assigned(name) => (named(name) && assigned).then_some(&tokens[2..]),
-            Place::Joined(name) => (named(name) && (assigned || added) && joins()).then_some(&tokens[2..]),
-            Place::Added(name) => (named(name) && added && !joins()).then_some(&tokens[3..]),
+            Place::Assigned(name) => (named(name) && assigned).then(|| &tokens[2..]),
+            Place::Joined(name) => (named(name) && (assigned || added) && joins()).then(|| &tokens[2..]),
+            Place::Added(name) => (named(name) && added && !joins()).then(|| &tokens[3..]),
             Place::Entry(name) => {
                 let pair = |pair: &[Token]| pair == [Token::Text(name.into()), Token::Sign(':')];
                 tokens.windows(2).position(pair).map(|place| &tokens[place + 2..])
@@ -178,13 +178,11 @@ pub const DATASETS: &[Dataset] = &[
             ("demo_header", entry("load_narrativeqa", "demo", Pick::Text(1))),
             (
                 "demo",
-                entry("load_narrativeqa", "demo", Pick::Text(3)).renamed(&[
-                    ("{ex['question']['text']}", "{question}"),
-                    ("{ex['answers'][0]['text']}", "{answer}"),
-                ]),
+                entry("load_narrativeqa", "demo", Pick::Text(3))
+                    .renamed(&[("{ex['question']['text']}", "{question}"), ("{ex['answers'][0]['text']}", "{answer}")]),
             ),
             ("demo_separator", entry("load_narrativeqa", "demo", Pick::Text(2))),
-            ("demos_trailer", entry("load_narrativeqa", "demo", Pick::Last)),
+            ("demos_trailer", entry("load_narrativeqa", "demo", Pick::Text(5))),
         ],
     ),
     (

@@ -41,7 +41,8 @@ pub fn templates(folder: &Path) -> StageResult<Map<String, Value>> {
     for (names, parts) in DATASETS {
         let mut found = Map::new();
         for (part, constant) in *parts {
-            let text = value(&functions, constant).map_err(|why| refuse(format!("{why} (for `{part}` of {})", names[0])))?;
+            let text =
+                value(&functions, constant).map_err(|why| refuse(format!("{why} (for `{part}` of {})", names[0])))?;
             check_fields(&text).map_err(|why| refuse(format!("`{part}` of {}: {why}", names[0])))?;
             found.insert((*part).to_owned(), text.into());
         }
@@ -105,10 +106,30 @@ fn value(functions: &Functions, constant: &Constant) -> Result<String, String> {
 
 /// Fields that this program can fill in.
 const FIELDS: [&str; 24] = [
-    "", "value",
-    "ID", "answer", "answer[0]", "answer[0].strip()", "context", "demo", "demo_text", "demos", "documents", "id",
-    "id > id > ...", "instruction", "key", "label", "options", "passages", "query", "question", "summary_short",
-    "text", "title", "type_needle_v",
+    "",
+    "value",
+    "ID",
+    "answer",
+    "answer[0]",
+    "answer[0].strip()",
+    "context",
+    "demo",
+    "demo_text",
+    "demos",
+    "documents",
+    "id",
+    "id > id > ...",
+    "instruction",
+    "key",
+    "label",
+    "options",
+    "passages",
+    "query",
+    "question",
+    "summary_short",
+    "text",
+    "title",
+    "type_needle_v",
 ];
 
 fn check_fields(text: &str) -> Result<(), String> {

@@ -105,7 +105,11 @@ impl Reader<'_> {
         let mut open = 0usize;
         loop {
             let Some(next) = self.rest.chars().next() else {
-                return if open == 0 { Ok(tokens) } else { Err(Malformed { line: start, why: "a bracket is not closed" }) };
+                return if open == 0 {
+                    Ok(tokens)
+                } else {
+                    Err(Malformed { line: start, why: "a bracket is not closed" })
+                };
             };
             match next {
                 '\n' if open == 0 => {
@@ -237,12 +241,8 @@ mod tests {
         let found = statements(source).unwrap();
         let shape: Vec<(usize, usize, Vec<&str>)> =
             found.iter().map(|statement| (statement.line, statement.indent, statement.texts())).collect();
-        let expected = [
-            (1, 0, vec![]),
-            (4, 4, vec!["its\nA\\q"]),
-            (6, 8, vec!["{a[\"k\"]}", "\\n"]),
-            (7, 0, vec!["a\n\"b"]),
-        ];
+        let expected =
+            [(1, 0, vec![]), (4, 4, vec!["its\nA\\q"]), (6, 8, vec!["{a[\"k\"]}", "\\n"]), (7, 0, vec!["a\n\"b"])];
         assert_eq!(shape, expected);
         assert!(found[0].begins_with("def"));
     }
