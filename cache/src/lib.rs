@@ -16,11 +16,11 @@ mod tree;
 
 pub use digest::{Digest, DigestKind, InvalidDigest, Key};
 pub use error::{CacheError, CacheResult, Fault};
-pub use lock::{KeyLock, UseLock};
+pub use lock::KeyLock;
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use store::{
-    Check, Committed, Durability, Lookup, MissReason, Options, Published, Readable, Reading, Staging, Store,
-    Unfinished, Verify,
+    Area, Check, Collected, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Problem,
+    Published, Readable, Reading, Removed, Roots, Staging, Store, Stored, Unfinished, Verify,
 };
 pub use tree::{Manifest, TreeEntry};

@@ -26,10 +26,9 @@ impl Drop for KeyLock {
     }
 }
 
-/// While a shared one is held, nothing is collected; an exclusive one is held by the collector alone.
-/// Released when dropped.
+/// A lock without a note, shared or not. Released when dropped.
 #[derive(Debug)]
-pub struct UseLock {
+pub(crate) struct Hold {
     _file: File,
 }
 
@@ -63,23 +62,31 @@ pub(crate) fn try_key(path: &Path, note: &str) -> CacheResult<Attempt> {
 }
 
 /// Takes the lock in `path` together with others, waiting for one who has it alone.
-pub(crate) fn wait_shared(path: &Path) -> CacheResult<UseLock> {
+pub(crate) fn wait_shared(path: &Path) -> CacheResult<Hold> {
     let file = open(path)?;
     file.lock_shared().map_err(|error| CacheError::store_io("lock", path, &error))?;
-    Ok(UseLock { _file: file })
+    Ok(Hold { _file: file })
+}
+
+/// Takes the lock in `path` alone, waiting for all who have it.
+pub(crate) fn wait_exclusive(path: &Path) -> CacheResult<Hold> {
+    let file = open(path)?;
+    file.lock().map_err(|error| CacheError::store_io("lock", path, &error))?;
+    Ok(Hold { _file: file })
 }
 
 /// Takes the lock in `path` alone if it is free.
-pub(crate) fn try_exclusive(path: &Path) -> CacheResult<Option<UseLock>> {
+pub(crate) fn try_exclusive(path: &Path) -> CacheResult<Option<Hold>> {
     let file = open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(UseLock { _file: file })),
+        Ok(()) => Ok(Some(Hold { _file: file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(CacheError::store_io("lock", path, &error)),
     }
 }
 
-fn open(path: &Path) -> CacheResult<File> {
+/// The file of a lock, made where it is missing.
+pub(crate) fn open(path: &Path) -> CacheResult<File> {
     if let Some(folder) = path.parent() {
         disk::make_folders(folder)?;
     }

@@ -1,5 +1,6 @@
 //! The command line: what was typed. What it means is in [`settings`]; each command has its own file.
 
+mod cache;
 mod check;
 mod diff;
 mod explain;
@@ -87,6 +88,8 @@ enum Command {
     Logs(logs::Arguments),
     /// Say how two runs differ: parameters, masks, scores of heads, metrics, pairs
     Diff(diff::Arguments),
+    /// Look after the result store: list, measure, verify, clean up
+    Cache(cache::Arguments),
     /// Draw a pipeline's stages and what flows between them
     Graph(graph::Arguments),
     /// Check a pipeline file and say what is wrong with it
@@ -185,6 +188,7 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
         Command::Status(arguments) => status::execute(arguments, settings),
         Command::Logs(arguments) => logs::execute(arguments, settings),
         Command::Diff(arguments) => diff::execute(arguments, settings),
+        Command::Cache(arguments) => cache::execute(arguments, settings),
         Command::Graph(arguments) => graph::execute(arguments, settings),
         Command::Check(arguments) => check::execute(arguments, settings),
         Command::Schema(arguments) => schema::execute(arguments, settings),

@@ -47,7 +47,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let interrupts = Interrupts::catch()?;
     let pipeline = arguments.pipeline.read()?.only(&arguments.only.only)?;
     let store = Store::open(&settings.cache_folder()?)?;
-    let _in_use = store.use_lock()?;
+    let _in_use = store.begin_use()?;
     let printer = settings.printer;
     let hub = HubSources::open(&pipeline, &store, arguments.locked)?;
     for stale in hub.stale(&pipeline) {
@@ -76,6 +76,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         overrides: arguments.pipeline.set.clone(),
         only: arguments.only.only.clone(),
         keep_going: arguments.keep_going,
+        lock: hub.lock_file(),
         plan,
     };
     let outcome = run::run(&planner, options, events, &interrupts)?;

@@ -73,6 +73,11 @@ impl HubSources {
         Ok(Self { hub, lock: None, lock_path: LockFile::path(&pipeline.path), only_locked: false })
     }
 
+    /// The absolute path of the lock file, where there is one.
+    pub fn lock_file(&self) -> Option<PathBuf> {
+        self.lock.as_ref().and_then(|_| std::fs::canonicalize(&self.lock_path).ok())
+    }
+
     fn require_lock(&self, pipeline: &Pipeline) -> Result<()> {
         let path = self.lock_path.display();
         let hint = format!("`retmask lock {}` writes it anew", pipeline.path.display());

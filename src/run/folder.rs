@@ -65,6 +65,9 @@ pub struct RunFacts {
     /// The sources from the Hugging Face hub; records before there were any have no such list.
     #[serde(default)]
     pub sources: Vec<SourceFacts>,
+    /// The lock file that said what these sources are, where there was one.
+    #[serde(default)]
+    pub lock: Option<PathBuf>,
 }
 
 /// What a source from the hub stood for.

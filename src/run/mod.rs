@@ -46,6 +46,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// After a failure go on with what does not need what failed.
     pub keep_going: bool,
+    /// The pipeline's lock file, where there is one, for the record.
+    pub lock: Option<PathBuf>,
     /// What is to happen.
     pub plan: Vec<StagePlan>,
 }
@@ -104,6 +106,7 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
         cpus: options.cpus.get(),
         process: std::process::id(),
         sources: SourceFacts::of(planner),
+        lock: options.lock,
     };
     folder.write_json("run.json", &facts)?;
     folder.write_json("plan.json", &plan_json(planner, &options.plan))?;

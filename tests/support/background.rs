@@ -43,6 +43,15 @@ impl Background {
         kill_process(process, signal).expect("the process is there");
     }
 
+    /// Kills it without a warning; says whether it was still running.
+    pub fn kill_if_running(&mut self) -> bool {
+        if self.child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        self.signal(Signal::KILL);
+        self.child.wait().expect("its end").code().is_none()
+    }
+
     /// Exit code, all events, standard error.
     pub fn finish(mut self) -> (Option<i32>, Vec<Value>, String) {
         self.lines.read_to_string(&mut self.seen).expect("UTF-8");

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod background;
+pub mod model_free;
 pub mod shared;
 pub mod workspace;
 

@@ -97,6 +97,16 @@ impl Workspace {
         count(&self.cache().join(folder))
     }
 
+    /// How many bytes the files below a folder of the cache have.
+    pub fn bytes_in(&self, folder: &str) -> u64 {
+        fn sum(folder: &Path) -> u64 {
+            let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+            let entries = entries.map(|entry| entry.expect("an entry").path());
+            entries.map(|path| if path.is_dir() { sum(&path) } else { path.metadata().expect("a size").len() }).sum()
+        }
+        sum(&self.cache().join(folder))
+    }
+
     /// The stages of the latest run, with what they made.
     fn outputs(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.latest_run().join("outputs.json")).expect("outputs");

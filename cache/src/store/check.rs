@@ -1,73 +1,199 @@
-//! Looking at everything in the store.
+//! Looking at everything in the store, and putting it right.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use super::blobs::BlobState;
-use super::records::list;
+use super::records::{Peeked, list};
+use super::uses::{self, Use};
 use super::{Store, Verify};
-use crate::CacheResult;
+use crate::hash;
+use crate::{CacheError, CacheResult, Digest, Key, Record, disk, lock};
 
 /// What was found in a whole store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Check {
     /// Sound records whose outputs are all there.
     pub records: u64,
+    /// Records of versions that this program does not know; they are left alone.
+    pub unknown: u64,
     /// Sound blobs.
     pub blobs: u64,
     /// Bytes of the sound blobs.
     pub bytes: u64,
-    /// What is wrong, a sentence each. Damaged files were put aside.
-    pub problems: Vec<String>,
+    pub problems: Vec<Problem>,
+}
+
+/// Something wrong in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file that is wrong.
+    pub path: PathBuf,
+    /// What is wrong, one sentence.
+    pub what: String,
+    /// What was done about it; `None` when it is as it was.
+    pub repair: Option<String>,
 }
 
 impl Store {
-    /// Reads every blob and record and compares each with its digest, whatever is remembered. What is damaged is
-    /// put aside, and so is made again when next wanted.
+    /// Reads every blob and record and compares each with its digest, whatever is remembered. Changes nothing unless
+    /// `repair`: then what is damaged is put aside and records that lost a blob are removed, so that their results
+    /// are made again when next wanted.
     ///
     /// # Errors
     /// Environment: the store cannot be read, or a damaged file cannot be put aside.
-    pub fn check(&self) -> CacheResult<Check> {
+    pub fn check(&self, repair: bool) -> CacheResult<Check> {
         let mut check = Check::default();
         for fan_out in list(&self.layout().blobs())? {
             if !fan_out.is_dir() {
-                check.problems.push(format!("{} does not belong into the store", fan_out.display()));
+                self.foreign(&fan_out, repair, &mut check)?;
             }
             for path in list(&fan_out)? {
-                self.check_blob(&path, &mut check)?;
+                self.check_blob(&path, repair, &mut check)?;
             }
         }
         self.memo().save();
-        self.each_record(|found| {
-            let lost = match found {
-                Ok(record) => self.first_lost(&record, None)?.map(|reason| format!("{}: {reason}", record.key)),
-                Err(reason) => Some(reason.to_string()),
-            };
-            match lost {
-                Some(problem) => check.problems.push(problem),
-                None => check.records += 1,
+        for fan_out in list(&self.layout().all_records())? {
+            for folder in list(&fan_out)? {
+                let key: Option<Key> = folder.file_name().and_then(|name| name.to_str()?.parse().ok());
+                match key.filter(|key| folder.is_dir() && self.layout().records(key) == folder) {
+                    None => self.foreign(&folder, repair, &mut check)?,
+                    Some(key) => {
+                        for path in list(&folder)? {
+                            self.check_record(&key, &path, repair, &mut check)?;
+                        }
+                    }
+                }
             }
-            Ok(())
-        })?;
+        }
         Ok(check)
     }
 
-    fn check_blob(&self, path: &Path, check: &mut Check) -> CacheResult<()> {
+    fn check_blob(&self, path: &Path, repair: bool, check: &mut Check) -> CacheResult<()> {
         let digest = path.file_name().and_then(|name| format!("b3:{}", name.to_str()?).parse().ok());
         let Some(digest) = digest.filter(|digest| self.layout().blob(digest) == path) else {
-            check.problems.push(format!("{} does not belong into the store", path.display()));
-            return Ok(());
+            return self.foreign(path, repair, check);
         };
+        if !repair {
+            match self.peek_blob(&digest, path)? {
+                Some(Ok(size)) => {
+                    check.blobs += 1;
+                    check.bytes += size;
+                }
+                Some(Err(what)) => check.problem(path, what, None),
+                None => {}
+            }
+            return Ok(());
+        }
         match self.verify_blob_as(&digest, Verify::Always)? {
             BlobState::Sound(size) => {
                 check.blobs += 1;
                 check.bytes += size;
             }
-            // Put aside by another process since it was listed.
+            // Removed by another process since it was listed.
             BlobState::Missing => {}
             BlobState::Damaged(quarantined) => {
-                check.problems.push(format!("{digest} was damaged; it was put aside as {}", quarantined.display()));
+                let repair = format!("put aside as {}", quarantined.display());
+                check.problem(path, format!("the stored file {digest} is damaged"), Some(repair));
             }
         }
         Ok(())
+    }
+
+    /// The size of a sound blob or what is wrong with it, leaving it where it is; `None` when it is gone.
+    fn peek_blob(&self, digest: &Digest, path: &Path) -> CacheResult<Option<Result<u64, String>>> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Ok(Some(Err(format!("in place of the stored file {digest} is something else")))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CacheError::store_io("read", path, &error)),
+        }
+        let unreadable = |error: std::io::Error| CacheError::store_io("read", path, &error);
+        let mut file: File = match hash::open(path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let (found, identity) = hash::hash_file(&mut file).map_err(unreadable)?;
+        if found == *digest {
+            return Ok(Some(Ok(identity.size)));
+        }
+        Ok(Some(Err(format!("the stored file {digest} is damaged: its content has the digest {found}"))))
+    }
+
+    fn check_record(&self, key: &Key, path: &Path, repair: bool, check: &mut Check) -> CacheResult<()> {
+        match self.peek_record(path, key)? {
+            Peeked::Gone => {}
+            Peeked::Unknown(_) => check.unknown += 1,
+            Peeked::Damaged(problem) => {
+                let what = format!("the record of key {key} is damaged: {problem}");
+                let repair =
+                    if repair { Some(format!("put aside as {}", self.set_aside(path)?.display())) } else { None };
+                check.problem(path, what, repair);
+            }
+            Peeked::Sound(record, _) => match self.first_missing(&record)? {
+                None => check.records += 1,
+                Some(what) => {
+                    let repair = if repair { Some(self.drop_record(key, path, &record)?) } else { None };
+                    check.problem(path, format!("the record of key {key} has lost its result: {what}"), repair);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// The first output of which something is missing or contradicts the record, as far as sizes and manifests tell.
+    /// Damaged blobs are problems of their own, which repairing has made missing ones.
+    fn first_missing(&self, record: &Record) -> CacheResult<Option<String>> {
+        for output in &record.outputs {
+            let port = &output.port;
+            let mut wanted = vec![(output.blob, output.size)];
+            if output.form == crate::Form::Tree {
+                match self.peek_manifest(&output.blob)? {
+                    Some((manifest, size)) if manifest.digest() == output.digest && manifest.size() == output.size => {
+                        wanted = manifest.entries().iter().map(|entry| (entry.digest, entry.size)).collect();
+                        wanted.push((output.blob, size));
+                    }
+                    Some(_) => return Ok(Some(format!("the manifest of output `{port}` is not that of its digest"))),
+                    None => return Ok(Some(format!("the manifest {} of output `{port}` is not there", output.blob))),
+                }
+            }
+            for (digest, size) in wanted {
+                match self.blob_size(&digest)? {
+                    Some(found) if found == size => {}
+                    Some(found) => {
+                        return Ok(Some(format!("the file {digest} of output `{port}` has {found} bytes, not {size}")));
+                    }
+                    None => return Ok(Some(format!("the file {digest} of output `{port}` is not there"))),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes a record whose result is lost, unless it is back by now or a process that uses it will see to it.
+    fn drop_record(&self, key: &Key, path: &Path, record: &Record) -> CacheResult<String> {
+        let _collecting = lock::wait_exclusive(&self.layout().collect_lock())?;
+        if uses::in_use(self.layout())?.contains(&Use::Key(*key)) {
+            return Ok("left to the process that uses it".to_owned());
+        }
+        if self.first_missing(record)?.is_none() {
+            return Ok("made again meanwhile".to_owned());
+        }
+        disk::remove_file(path)?;
+        Ok("the record was removed; the result is made again when next wanted".to_owned())
+    }
+
+    /// Something that is not the store's own.
+    fn foreign(&self, path: &Path, repair: bool, check: &mut Check) -> CacheResult<()> {
+        let repair = if repair { Some(format!("put aside as {}", self.set_aside(path)?.display())) } else { None };
+        check.problem(path, "it does not belong into the store".to_owned(), repair);
+        Ok(())
+    }
+}
+
+impl Check {
+    fn problem(&mut self, path: &Path, what: String, repair: Option<String>) {
+        self.problems.push(Problem { path: path.to_path_buf(), what, repair });
     }
 }

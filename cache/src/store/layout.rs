@@ -13,10 +13,12 @@ const SIGNER: &str = "unsigned";
 /// VERSION                                         the line `retmask-cache 1`
 /// cas/b3/ab/abcd...                               blobs, named by the 64 digits of their b3, mode 0444
 /// ac/ab/<key>/unsigned.<16 digits>.rec            records, named by signer and the start of their b3; immutable
-/// tmp/<host>.<pid>.<random>/                      staging; its file `owner` is locked while the owner lives
-/// lock/<key>, lock/use, lock/staging              locks of the kernel; the files themselves mean nothing
+/// tmp/<host>.<pid>.<random>/                      staging; its file `owner` is locked while the owner lives, and its
+///                                                 file `uses` lists what the collector must leave it
+/// lock/<key>                                      locks of the kernel; the files themselves mean nothing
+/// lock/staging, lock/collect, lock/collector      the same
 /// quarantine/<name>.<random>/<name>               blobs and records that failed their check
-/// roots/                                          what a collector must keep (for later)
+/// roots/<key>                                     pins: results that the collector keeps, with a note as JSON
 /// runs/<run>/                                     what the program writes about its runs
 /// memo/<host>.1                                   digests of unchanged files; disposable
 /// hub/                                            what the program knows of Hugging Face commits; disposable
@@ -86,8 +88,23 @@ impl Layout {
         self.root.join("lock/staging")
     }
 
-    pub(super) fn use_lock(&self) -> PathBuf {
-        self.root.join("lock/use")
+    /// Shared for the moment in which a process says what it uses, exclusive while something is removed.
+    pub(super) fn collect_lock(&self) -> PathBuf {
+        self.root.join("lock/collect")
+    }
+
+    /// Held by a collector as long as it works: there is one at a time.
+    pub(super) fn collector_lock(&self) -> PathBuf {
+        self.root.join("lock/collector")
+    }
+
+    pub(super) fn pins(&self) -> PathBuf {
+        self.root.join("roots")
+    }
+
+    /// Where the pin of a key lies.
+    pub(super) fn pin(&self, key: &Key) -> PathBuf {
+        self.pins().join(key.to_string())
     }
 
     pub(super) fn key_lock(&self, key: &Key) -> PathBuf {

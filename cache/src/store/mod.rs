@@ -2,12 +2,16 @@
 
 mod blobs;
 mod check;
+mod collect;
 mod export;
+mod inventory;
 mod layout;
+mod pins;
 mod publish;
 mod read;
 mod records;
 mod staging;
+mod uses;
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,12 +21,15 @@ use std::time::Duration;
 
 use self::layout::Layout;
 use self::staging::Session;
-use crate::lock::{self, Attempt, KeyLock, UseLock};
+use self::uses::Use;
+use crate::lock::{self, Attempt, KeyLock};
 use crate::memo::Memo;
 use crate::{CacheError, CacheResult, Key, disk};
 
-pub use check::Check;
+pub use check::{Check, Problem};
+pub use collect::{Collected, Limits, Removed, Roots};
 pub use export::Unfinished;
+pub use inventory::{Area, Inventory, Stored};
 pub use publish::Published;
 pub use read::{Readable, Reading};
 pub use records::{Committed, Lookup, MissReason};
@@ -59,6 +66,10 @@ pub struct Options {
     pub durability: Durability,
     pub verify: Verify,
 }
+
+/// Keeps what a process uses of a store from being collected; see [`Store::begin_use`].
+#[derive(Debug)]
+pub struct InUse(#[expect(dead_code, reason = "held, not read")] Arc<Session>);
 
 /// A content-addressed store in one folder. Cheap to open and to clone; safe to use from many threads
 /// and many processes at once.
@@ -161,20 +172,19 @@ impl Store {
         }
     }
 
-    /// Held by a run so that nothing it may read is collected. Waits for a collector at work.
+    /// From now on, what this process looks up in the store or publishes stays there until the result is dropped and
+    /// the store is closed, whatever a collector does. Call it before anything that is to be relied on is looked up.
     ///
     /// # Errors
-    /// As `try_lock`.
-    pub fn use_lock(&self) -> CacheResult<UseLock> {
-        lock::wait_shared(&self.layout().use_lock())
+    /// Environment: the staging folder that lists what is used cannot be made.
+    pub fn begin_use(&self) -> CacheResult<InUse> {
+        self.session().map(InUse)
     }
 
-    /// Held by the collector: `None` while anyone uses the store.
-    ///
-    /// # Errors
-    /// As `try_lock`.
-    pub fn try_exclusive_lock(&self) -> CacheResult<Option<UseLock>> {
-        lock::try_exclusive(&self.layout().use_lock())
+    /// Lists what is used from now on, if this process uses the store (rather than looking at it).
+    fn announce(&self, uses: impl IntoIterator<Item = Use>) -> CacheResult<()> {
+        let session = self.0.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        session.map_or(Ok(()), |session| session.announce(uses))
     }
 
     fn attempt_lock(&self, key: &Key) -> CacheResult<Attempt> {

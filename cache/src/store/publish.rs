@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::blobs::BlobState;
 use super::staging::Staging;
+use super::uses::Use;
 use super::{Durability, Store};
 use crate::hash::{self, Identity};
 use crate::record::Form;
@@ -53,6 +54,8 @@ impl Store {
         for path in paths {
             published.push(self.prepare(staging, path, &mut candidates)?);
         }
+        // Before looking what is there already: from now on it stays.
+        staging.session().announce(candidates.keys().copied().map(Use::Blob))?;
         let mut fresh = Vec::new();
         for (digest, candidate) in candidates {
             match self.verify_blob(&digest)? {

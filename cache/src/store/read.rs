@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Store;
 use super::records::MissReason;
 use super::staging::Staging;
+use super::uses::Use;
 use crate::record::{Form, Output};
 use crate::tree::Manifest;
 use crate::{CacheError, CacheResult, disk};
@@ -46,6 +47,8 @@ impl Store {
     fn read_unsaved(&self, output: &Output) -> CacheResult<Reading> {
         let verify = Some(self.options().verify);
         output.check().map_err(|why| CacheError::internal(format!("output `{}`: {why}", output.port)))?;
+        // What was looked up by a key stays with its record; this is for artifacts that no record names.
+        self.announce([Use::of(output)])?;
         match output.form {
             Form::File => Ok(match self.lost_file(&output.port, &output.blob, output.size, verify)? {
                 Some(reason) => Reading::Lost(reason),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::blobs::BlobState;
 use super::layout::Layout;
+use super::uses::Use;
 use super::{Store, Verify};
 use crate::record::{Form, MAX_BYTES, Output, Record, Unreadable};
 use crate::tree::Manifest;
@@ -27,6 +28,16 @@ pub enum MissReason {
     DamagedBlob { port: String, digest: Digest, quarantined: PathBuf },
     #[error("the record and the stored files of output `{port}` contradict each other: {problem}")]
     Contradiction { port: String, problem: String },
+}
+
+/// What a record's file turned out to be.
+pub(super) enum Peeked {
+    /// The record and the digest of its body.
+    Sound(Box<Record>, Digest),
+    Gone,
+    /// Of this version, which this program does not know.
+    Unknown(String),
+    Damaged(String),
 }
 
 /// The answer to a key.
@@ -55,6 +66,7 @@ impl Store {
     /// # Errors
     /// Environment: the store cannot be read.
     pub fn lookup(&self, key: &Key) -> CacheResult<Lookup> {
+        self.announce([Use::Key(*key)])?;
         let mut usable: Option<(Record, Digest)> = None;
         let mut reason = MissReason::NoRecord;
         for path in list(&self.layout().records(key))? {
@@ -100,6 +112,8 @@ impl Store {
         let key = &record.key;
         let wrong = |why: String| CacheError::internal(format!("the record of {key} cannot be committed: {why}"));
         let (bytes, digest) = record.to_bytes().map_err(wrong)?;
+        let session = self.session()?;
+        session.announce([Use::Key(*key)])?;
         if let Some(reason) = self.first_lost(record, None)? {
             return Err(wrong(reason.to_string()));
         }
@@ -107,7 +121,7 @@ impl Store {
             let ports = differing_ports(record, &kept);
             return Ok(if ports.is_empty() { Committed::Already(kept) } else { Committed::Differs { kept, ports } });
         }
-        let staged = self.session()?.unused_path();
+        let staged = session.unused_path();
         disk::write_new(&staged, &bytes, 0o444)?;
         self.sync_files([staged.as_path()].into_iter())?;
         let folder = self.layout().records(key);
@@ -153,29 +167,41 @@ impl Store {
 
     /// Reads one record of `key`; one that is damaged is put aside.
     fn load_record(&self, path: &Path, key: &Key) -> CacheResult<Result<(Record, Digest), MissReason>> {
+        Ok(Err(match self.peek_record(path, key)? {
+            Peeked::Sound(record, digest) => return Ok(Ok((*record, digest))),
+            // Another process has just put it aside.
+            Peeked::Gone => MissReason::NoRecord,
+            Peeked::Unknown(version) => MissReason::UnknownVersion { path: path.to_path_buf(), version },
+            Peeked::Damaged(problem) => MissReason::DamagedRecord { problem, quarantined: self.set_aside(path)? },
+        }))
+    }
+
+    /// Reads one record of `key` and leaves it where it is.
+    pub(super) fn peek_record(&self, path: &Path, key: &Key) -> CacheResult<Peeked> {
         let unreadable = |error: io::Error| CacheError::store_io("read the record", path, &error);
         let mut bytes = Vec::new();
         match crate::hash::open(path, false) {
             Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?,
-            // Another process has just put it aside.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(MissReason::NoRecord)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Peeked::Gone),
+            Err(_) if path.is_symlink() => return Ok(Peeked::Damaged("it is a symbolic link".to_owned())),
             Err(error) => return Err(unreadable(error)),
         };
-        let problem = match Record::from_bytes(&bytes) {
-            Ok((record, _)) if record.key != *key => format!("it is a record of the key {}", record.key),
+        Ok(match Record::from_bytes(&bytes) {
+            Ok((record, _)) if record.key != *key => {
+                Peeked::Damaged(format!("it is a record of the key {}", record.key))
+            }
             Ok((record, digest)) => {
-                if path.file_name().is_some_and(|name| name.as_bytes() == Layout::record_name(&digest).as_bytes()) {
-                    return Ok(Ok((record, digest)));
+                let named =
+                    path.file_name().is_some_and(|name| name.as_bytes() == Layout::record_name(&digest).as_bytes());
+                if named {
+                    Peeked::Sound(Box::new(record), digest)
+                } else {
+                    Peeked::Damaged("its name is not that of its digest".to_owned())
                 }
-                "its name is not that of its digest".to_owned()
             }
-            Err(Unreadable::Version(version)) => {
-                return Ok(Err(MissReason::UnknownVersion { path: path.to_path_buf(), version }));
-            }
-            Err(Unreadable::Damaged(problem)) => problem,
-        };
-        let quarantined = self.set_aside(path)?;
-        Ok(Err(MissReason::DamagedRecord { problem, quarantined }))
+            Err(Unreadable::Version(version)) => Peeked::Unknown(version),
+            Err(Unreadable::Damaged(problem)) => Peeked::Damaged(problem),
+        })
     }
 
     /// The first output that is not whole: judged by presence and size, or by content with `verify`.

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::Layout;
+use super::uses::{Announcer, Use};
 use crate::{CacheError, CacheResult, disk, lock};
 
 /// Name of the file whose lock tells that the owner of a staging folder lives.
-const OWNER: &str = "owner";
+pub(super) const OWNER: &str = "owner";
 
 /// This process's folder `tmp/<host>.<pid>.<random>/`, with a folder or file in it for each use.
 #[derive(Debug)]
 pub(super) struct Session {
     folder: PathBuf,
     next: AtomicU64,
+    announcer: Announcer,
     // Held for the life of the process; the kernel releases it.
     _owner: File,
 }
@@ -34,14 +36,20 @@ impl Session {
             .and_then(|folder| folder.into_temp_path().keep().map_err(io::Error::from))
             .map_err(failed)?;
         let owner = File::create_new(folder.join(OWNER)).and_then(|file| file.lock().map(|()| file));
-        match owner {
-            Ok(owner) => Ok(Self { folder, next: AtomicU64::new(0), _owner: owner }),
-            Err(error) => {
-                // The error matters more than what is left: the next one to open the store removes it.
-                let _ = disk::remove_folder(&folder);
-                Err(failed(error))
-            }
+        let made = owner.map_err(failed).and_then(|owner| {
+            let announcer = Announcer::new(&folder, layout)?;
+            Ok(Self { folder: folder.clone(), next: AtomicU64::new(0), announcer, _owner: owner })
+        });
+        if made.is_err() {
+            // The error matters more than what is left: the next one to open the store removes it.
+            let _ = disk::remove_folder(&folder);
         }
+        made
+    }
+
+    /// Makes sure that what is named stays in the store while this process lives, from now on.
+    pub(super) fn announce(&self, uses: impl IntoIterator<Item = Use>) -> CacheResult<()> {
+        self.announcer.announce(uses)
     }
 
     /// A path that nothing else uses.

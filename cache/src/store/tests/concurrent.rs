@@ -23,7 +23,7 @@ fn many_publishing_the_same_end_with_one() {
         }
     });
     let store = store_in(&root);
-    let check = store.check().expect("check");
+    let check = store.check(true).expect("check");
     // Per round page, table, salt and manifest, and the four files that all share; equal records have equal names.
     assert_eq!((check.records, check.blobs, check.problems), (10, 44, vec![]));
     assert_eq!(files(&root.join("ac")).len(), 10);
@@ -54,7 +54,7 @@ fn two_processes_publishing_the_same_end_with_one() {
     publish(folder.path());
     assert!(other.wait().expect("its end").success());
     let store = store_in(folder.path());
-    let check = store.check().expect("check");
+    let check = store.check(true).expect("check");
     assert_eq!((check.records, check.blobs, check.problems), (20, 84, vec![]));
     assert_staging_empty(&store);
 }
@@ -111,7 +111,7 @@ fn the_lock_of_the_dead_is_free() {
     if let Some(root) = std::env::var_os(ROOT) {
         let store = store_in(Path::new(&root));
         let _lock = store.try_lock(&key(1)).expect("lock").expect("free");
-        let _use = store.use_lock().expect("use");
+        let _use = store.begin_use().expect("use");
         let staging = store.stage().expect("staging");
         fs::write(staging.path().join("half"), "done").expect("file");
         loop {
@@ -133,30 +133,13 @@ fn the_lock_of_the_dead_is_free() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(store.try_lock(&key(1)).expect("lock").is_none());
-    assert!(store.try_exclusive_lock().expect("lock").is_none());
     store_in(folder.path());
     assert!(staged(), "what a living process staged must stay");
     other.kill().expect("killed");
     other.wait().expect("its end");
     assert!(store.try_lock(&key(1)).expect("lock").is_some());
-    assert!(store.try_exclusive_lock().expect("lock").is_some());
     store_in(folder.path());
     assert_staging_empty(&store);
-}
-
-#[test]
-fn the_collector_and_the_users_exclude_each_other() {
-    let folder = folder();
-    let store = store_in(folder.path());
-    let first = store.use_lock().expect("use");
-    let second = store.use_lock().expect("use");
-    assert!(store.try_exclusive_lock().expect("lock").is_none());
-    drop(first);
-    assert!(store.try_exclusive_lock().expect("lock").is_none());
-    drop(second);
-    let alone = store.try_exclusive_lock().expect("lock").expect("free");
-    assert!(store.try_exclusive_lock().expect("lock").is_none());
-    drop(alone);
 }
 
 #[test]

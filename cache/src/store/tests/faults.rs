@@ -37,7 +37,7 @@ fn a_failing_disk_publishes_nothing_half() {
             assert_eq!(error.hint.is_some(), errno != Errno::IO, "{}", error.message);
             // Space is back: nothing of it is known, nothing is broken, and the same work succeeds.
             let store = store_in(&root);
-            assert_eq!(store.check().expect("check").problems, Vec::<String>::new());
+            assert_eq!(store.check(true).expect("check").problems, Vec::<Problem>::new());
             if let Lookup::Hit(record) = store.lookup(&key).expect("lookup") {
                 // The record was in place and only its last sync failed: then it must be whole.
                 assert_reads_back(&store, &record, salt);

@@ -151,7 +151,7 @@ fn a_full_check_finds_what_lookups_do_not_touch() {
     let blobs = files(&folder.path().join("cas"));
     flip(&blobs[0], 0);
     fs::write(folder.path().join("cas/b3/stray"), "").ok();
-    let check = store.check().expect("check");
+    let check = store.check(true).expect("check");
     assert_eq!((check.records, check.blobs), (0, 7));
     // The blob, the stray file, and the record that names the blob.
     assert_eq!(check.problems.len(), 3, "{:?}", check.problems);

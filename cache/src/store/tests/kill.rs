@@ -43,7 +43,7 @@ fn death_at_every_step_leaves_a_store_that_verifies_and_continues() {
         assert!(finished || status.signal() == Some(9), "{status} at step {steps}");
         let store = store_in(&root);
         assert_staging_empty(&store);
-        assert_eq!(store.check().expect("check").problems, Vec::<String>::new(), "step {steps}");
+        assert_eq!(store.check(true).expect("check").problems, Vec::<Problem>::new(), "step {steps}");
         let salt = format!("salt {steps}");
         if let Lookup::Hit(record) = store.lookup(&key(1)).expect("lookup") {
             assert_reads_back(&store, &record, &salt);
@@ -54,6 +54,44 @@ fn death_at_every_step_leaves_a_store_that_verifies_and_continues() {
         fs::remove_dir_all(store.root().join("ac")).expect("removed");
         if finished {
             assert!(steps > 40, "{steps} steps only: is every file-system call a failpoint?");
+            return;
+        }
+    }
+    panic!("the child never finished");
+}
+
+#[test]
+fn death_at_every_step_of_a_collector_leaves_a_store_that_verifies_and_continues() {
+    use crate::store::{Limits, Roots};
+    let roots = || Roots { keys: BTreeMap::from([(key(2), "pin".to_owned())]), ..Roots::default() };
+    if let Some(root) = child_root() {
+        let steps = std::env::var(STEPS).expect("steps").parse().expect("a number");
+        let store = store_in(&root);
+        arm(steps, Action::Kill);
+        store.collect(Limits::default(), false, &mut || Ok(roots())).expect("collected");
+        std::process::exit(0);
+    }
+    for steps in 0..1_000u32 {
+        let folder = quick_folder();
+        let store = store_in(folder.path());
+        for number in 0..3 {
+            make(&store, key(number), &format!("salt {number}")).expect("a result");
+        }
+        drop(store);
+        let test = "death_at_every_step_of_a_collector_leaves_a_store_that_verifies_and_continues";
+        let status = child(test, folder.path()).env(STEPS, steps.to_string()).status().expect("the child");
+        assert!(status.success() || status.signal() == Some(9), "{status} at step {steps}");
+        let store = store_in(folder.path());
+        assert_eq!(store.check(false).expect("check").problems, Vec::<Problem>::new(), "step {steps}");
+        assert_reads_back(&store, &hit(&store, key(2)), "salt 2");
+        // What went can be made again, over what is left of it.
+        make(&store, key(0), "salt 0").expect("made again");
+        drop(store);
+        let store = store_in(folder.path());
+        store.collect(Limits::default(), false, &mut || Ok(roots())).expect("the dead hold no lock");
+        assert_eq!((files(&folder.path().join("cas")).len(), files(&folder.path().join("ac")).len()), (8, 1));
+        if status.success() {
+            assert!(steps > 8, "{steps} steps only: is every file-system call a failpoint?");
             return;
         }
     }
@@ -87,8 +125,8 @@ fn death_at_any_moment_leaves_a_store_that_verifies_and_continues() {
         assert_eq!(running.wait().expect("the child's end").signal(), Some(9));
         let store = store_in(folder.path());
         assert_staging_empty(&store);
-        let check = store.check().expect("check");
-        assert_eq!(check.problems, Vec::<String>::new());
+        let check = store.check(true).expect("check");
+        assert_eq!(check.problems, Vec::<Problem>::new());
         assert!(check.records >= records);
         records = check.records;
     }

@@ -1,3 +1,4 @@
+mod collect;
 mod concurrent;
 mod faults;
 mod flips;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Committed, Durability, Lookup, MissReason, Options, Reading, Store};
+use super::{Committed, Durability, Lookup, MissReason, Options, Problem, Reading, Store};
 use crate::{CacheResult, Digest, DigestKind, Form, Key, Output, Provenance, Record};
 
 /// The files of the sample tree: path, content, executable.

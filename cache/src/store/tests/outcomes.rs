@@ -17,7 +17,7 @@ fn a_result_is_found_and_read_again() {
     assert_eq!(hit(&other, key(1)), record);
     assert_reads_back(&other, &record, "one");
     assert_eq!(other.verify(&record).expect("verify"), None);
-    let check = other.check().expect("check");
+    let check = other.check(true).expect("check");
     // Page, table, five files of the tree and its manifest.
     assert_eq!((check.records, check.blobs, check.problems), (1, 8, vec![]));
     drop((store, other));
@@ -98,8 +98,8 @@ fn a_second_name_of_a_published_file_is_no_way_into_the_store() {
     store.publish(&staging, &[path]).expect("published");
     fs::remove_file(&alias).expect("removed");
     fs::write(&alias, "evil").expect("written");
-    assert_eq!(store.check().expect("check").problems, Vec::<String>::new());
-    assert_eq!(store.check().expect("check").blobs, 1);
+    assert_eq!(store.check(true).expect("check").problems, Vec::<Problem>::new());
+    assert_eq!(store.check(true).expect("check").blobs, 1);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn equal_files_and_links_in_a_tree_are_one_blob() {
     let published = store.publish(&staging, &[tree, again]).expect("published");
     assert_eq!(published[0], published[1]);
     assert_eq!(published[0].size, 16);
-    assert_eq!(store.check().expect("check").blobs, 2);
+    assert_eq!(store.check(true).expect("check").blobs, 2);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn exports_are_copies_that_appear_whole() {
         let refused = store.export(record.output(port).expect("port"), &out.join(target), true).expect_err(target);
         assert_eq!(refused.fault, Fault::Input, "{}", refused.message);
     }
-    assert_eq!(store.check().expect("check").problems, Vec::<String>::new());
+    assert_eq!(store.check(true).expect("check").problems, Vec::<Problem>::new());
 }
 
 #[test]
