@@ -20,7 +20,8 @@ pub use lock::KeyLock;
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use store::{
-    Area, Check, Collected, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Problem,
-    Published, Readable, Reading, Removed, Roots, Staging, Store, Stored, Unfinished, Verify,
+    Area, Check, Collected, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Packed,
+    Problem, Published, Readable, Reading, Removed, Roots, RunFile, Staging, Store, Stored, Unfinished, Unpacked,
+    Verify,
 };
 pub use tree::{Manifest, TreeEntry};

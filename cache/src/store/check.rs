@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::blobs::BlobState;
-use super::records::{Peeked, list};
+use super::records::{Peeked, first_missing, list};
 use super::uses::{self, Use};
 use super::{Store, Verify};
 use crate::hash;
@@ -131,7 +131,8 @@ impl Store {
                     if repair { Some(format!("put aside as {}", self.set_aside(path)?.display())) } else { None };
                 check.problem(path, what, repair);
             }
-            Peeked::Sound(record, _) => match self.first_missing(&record)? {
+            // Damaged blobs are problems of their own, which repairing has made missing ones.
+            Peeked::Sound(record, _) => match first_missing(&record, self)? {
                 None => check.records += 1,
                 Some(what) => {
                     let repair = if repair { Some(self.drop_record(key, path, &record)?) } else { None };
@@ -142,42 +143,13 @@ impl Store {
         Ok(())
     }
 
-    /// The first output of which something is missing or contradicts the record, as far as sizes and manifests tell.
-    /// Damaged blobs are problems of their own, which repairing has made missing ones.
-    fn first_missing(&self, record: &Record) -> CacheResult<Option<String>> {
-        for output in &record.outputs {
-            let port = &output.port;
-            let mut wanted = vec![(output.blob, output.size)];
-            if output.form == crate::Form::Tree {
-                match self.peek_manifest(&output.blob)? {
-                    Some((manifest, size)) if manifest.digest() == output.digest && manifest.size() == output.size => {
-                        wanted = manifest.entries().iter().map(|entry| (entry.digest, entry.size)).collect();
-                        wanted.push((output.blob, size));
-                    }
-                    Some(_) => return Ok(Some(format!("the manifest of output `{port}` is not that of its digest"))),
-                    None => return Ok(Some(format!("the manifest {} of output `{port}` is not there", output.blob))),
-                }
-            }
-            for (digest, size) in wanted {
-                match self.blob_size(&digest)? {
-                    Some(found) if found == size => {}
-                    Some(found) => {
-                        return Ok(Some(format!("the file {digest} of output `{port}` has {found} bytes, not {size}")));
-                    }
-                    None => return Ok(Some(format!("the file {digest} of output `{port}` is not there"))),
-                }
-            }
-        }
-        Ok(None)
-    }
-
     /// Removes a record whose result is lost, unless it is back by now or a process that uses it will see to it.
     fn drop_record(&self, key: &Key, path: &Path, record: &Record) -> CacheResult<String> {
         let _collecting = lock::wait_exclusive(&self.layout().collect_lock())?;
         if uses::in_use(self.layout())?.contains(&Use::Key(*key)) {
             return Ok("left to the process that uses it".to_owned());
         }
-        if self.first_missing(record)?.is_none() {
+        if first_missing(record, self)?.is_none() {
             return Ok("made again meanwhile".to_owned());
         }
         disk::remove_file(path)?;

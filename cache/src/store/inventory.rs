@@ -145,7 +145,7 @@ impl Store {
                     blobs.insert(output.blob, output.size);
                 }
                 Form::Tree => match self.peek_manifest(&output.blob)? {
-                    Some((manifest, size)) if manifest.digest() == output.digest => {
+                    Some(Ok((manifest, size))) if manifest.digest() == output.digest => {
                         blobs.insert(output.blob, size);
                         blobs.extend(manifest.entries().iter().map(|entry| (entry.digest, entry.size)));
                     }
@@ -160,8 +160,8 @@ impl Store {
         Ok(Stored { record, file, blobs, whole })
     }
 
-    /// A manifest and the size of its blob; `None` when it is missing or damaged.
-    pub(super) fn peek_manifest(&self, blob: &Digest) -> CacheResult<Option<(Manifest, u64)>> {
+    /// A manifest and the size of its blob, or what is wrong with it; `None` when it is not there. It stays where it is.
+    pub(super) fn peek_manifest(&self, blob: &Digest) -> CacheResult<Option<Result<(Manifest, u64), String>>> {
         let path = self.layout().blob(blob);
         if self.blob_size(blob)?.is_none() {
             return Ok(None);
@@ -172,9 +172,9 @@ impl Store {
             Err(error) => return Err(CacheError::store_io("read", &path, &error)),
         };
         if Digest::of_bytes(&bytes) != *blob {
-            return Ok(None);
+            return Ok(Some(Err("it is damaged".to_owned())));
         }
-        Ok(Manifest::from_bytes(&bytes).ok().map(|manifest| (manifest, bytes.len() as u64)))
+        Ok(Some(Manifest::from_bytes(&bytes).map(|manifest| (manifest, bytes.len() as u64))))
     }
 
     /// The files of each of the store's folders, blobs and records included, by name.
@@ -198,9 +198,11 @@ impl Store {
 
     /// A manifest's blob and those of the files it lists, as far as it can be read.
     pub(super) fn blobs_of_tree(&self, manifest: &Digest) -> CacheResult<Vec<Digest>> {
-        let listed = self.peek_manifest(manifest)?;
-        let entries = listed.iter().flat_map(|(manifest, _)| manifest.entries()).map(|entry| entry.digest);
-        Ok(entries.chain([*manifest]).collect())
+        let mut blobs = vec![*manifest];
+        if let Some(Ok((manifest, _))) = self.peek_manifest(manifest)? {
+            blobs.extend(manifest.entries().iter().map(|entry| entry.digest));
+        }
+        Ok(blobs)
     }
 }
 

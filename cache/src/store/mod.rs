@@ -1,5 +1,6 @@
 //! The local content-addressed store.
 
+mod archive;
 mod blobs;
 mod check;
 mod collect;
@@ -26,6 +27,7 @@ use crate::lock::{self, Attempt, KeyLock};
 use crate::memo::Memo;
 use crate::{CacheError, CacheResult, Key, disk};
 
+pub use archive::{Packed, RunFile, Unpacked};
 pub use check::{Check, Problem};
 pub use collect::{Collected, Limits, Removed, Roots};
 pub use export::Unfinished;

@@ -66,8 +66,16 @@ impl Store {
     /// # Errors
     /// Environment: the store cannot be read.
     pub fn lookup(&self, key: &Key) -> CacheResult<Lookup> {
+        Ok(match self.usable(key)? {
+            Ok((record, ..)) => Lookup::Hit(Box::new(record)),
+            Err(reason) => Lookup::Miss(reason),
+        })
+    }
+
+    /// The oldest usable record of a key with the digest of its body and its file, or why there is none.
+    pub(super) fn usable(&self, key: &Key) -> CacheResult<Result<(Record, Digest, PathBuf), MissReason>> {
         self.announce([Use::Key(*key)])?;
-        let mut usable: Option<(Record, Digest)> = None;
+        let mut usable: Option<(Record, Digest, PathBuf)> = None;
         let mut reason = MissReason::NoRecord;
         for path in list(&self.layout().records(key))? {
             let (record, digest) = match self.load_record(&path, key)? {
@@ -81,16 +89,12 @@ impl Store {
                 reason = problem;
                 continue;
             }
-            let age = |(record, digest): &(Record, Digest)| (record.provenance.created_milliseconds, *digest);
-            let loaded = (record, digest);
-            if usable.as_ref().is_none_or(|best| age(&loaded) < age(best)) {
-                usable = Some(loaded);
+            let age = |record: &Record, digest: &Digest| (record.provenance.created_milliseconds, *digest);
+            if usable.as_ref().is_none_or(|(best, of_best, _)| age(&record, &digest) < age(best, of_best)) {
+                usable = Some((record, digest, path));
             }
         }
-        Ok(match usable {
-            Some((record, _)) => Lookup::Hit(Box::new(record)),
-            None => Lookup::Miss(reason),
-        })
+        Ok(usable.ok_or(reason))
     }
 
     /// Compares every blob of a record with its digest (once per unchanged file); the first that is lost, if any.
@@ -109,25 +113,30 @@ impl Store {
     /// Internal: the record contradicts itself, or names what was not published. Environment: the store cannot be
     /// written; nothing is known then.
     pub fn commit(&self, record: &Record) -> CacheResult<Committed> {
-        let key = &record.key;
-        let wrong = |why: String| CacheError::internal(format!("the record of {key} cannot be committed: {why}"));
+        let wrong = |why| CacheError::internal(format!("the record of {} cannot be committed: {why}", record.key));
         let (bytes, digest) = record.to_bytes().map_err(wrong)?;
+        self.adopt(record, &bytes, &digest)
+    }
+
+    /// As `commit`, for a record whose bytes are there already, with the digest of its body.
+    pub(super) fn adopt(&self, record: &Record, bytes: &[u8], digest: &Digest) -> CacheResult<Committed> {
+        let key = &record.key;
         let session = self.session()?;
         session.announce([Use::Key(*key)])?;
         if let Some(reason) = self.first_lost(record, None)? {
-            return Err(wrong(reason.to_string()));
+            return Err(CacheError::internal(format!("the record of {key} cannot be committed: {reason}")));
         }
         if let Lookup::Hit(kept) = self.lookup(key)? {
             let ports = differing_ports(record, &kept);
             return Ok(if ports.is_empty() { Committed::Already(kept) } else { Committed::Differs { kept, ports } });
         }
         let staged = session.unused_path();
-        disk::write_new(&staged, &bytes, 0o444)?;
+        disk::write_new(&staged, bytes, 0o444)?;
         self.sync_files([staged.as_path()].into_iter())?;
         let folder = self.layout().records(key);
         let mut touched = disk::make_folders(&folder)?;
         touched.push(folder.clone());
-        if !disk::rename_new(&staged, &folder.join(Layout::record_name(&digest)))? {
+        if !disk::rename_new(&staged, &folder.join(Layout::record_name(digest)))? {
             // The very same record, from another process.
             disk::remove_file(&staged)?;
         }
@@ -288,6 +297,56 @@ fn lost(port: &str, digest: &Digest, state: BlobState) -> MissReason {
         BlobState::Damaged(quarantined) => MissReason::DamagedBlob { port, digest, quarantined },
         BlobState::Missing | BlobState::Sound(_) => MissReason::MissingBlob { port, digest },
     }
+}
+
+/// Where the blobs of a record may be.
+pub(super) trait Parts {
+    /// The size of a blob; `None` when it is not there.
+    fn size_of(&self, digest: &Digest) -> CacheResult<Option<u64>>;
+
+    /// A manifest with the size of its blob, or what is wrong with it; `None` when it is not there.
+    fn manifest(&self, digest: &Digest) -> CacheResult<Option<Result<(Manifest, u64), String>>>;
+}
+
+impl Parts for Store {
+    fn size_of(&self, digest: &Digest) -> CacheResult<Option<u64>> {
+        self.blob_size(digest)
+    }
+
+    fn manifest(&self, digest: &Digest) -> CacheResult<Option<Result<(Manifest, u64), String>>> {
+        self.peek_manifest(digest)
+    }
+}
+
+/// The first output of which something is missing or contradicts the record, as far as sizes and manifests tell.
+/// Nothing is moved or changed.
+pub(super) fn first_missing(record: &Record, parts: &dyn Parts) -> CacheResult<Option<String>> {
+    for output in &record.outputs {
+        let port = &output.port;
+        let mut wanted = vec![(output.blob, output.size)];
+        if output.form == Form::Tree {
+            let (manifest, size) = match parts.manifest(&output.blob)? {
+                Some(Ok(found)) => found,
+                Some(Err(problem)) => return Ok(Some(format!("the manifest of output `{port}`: {problem}"))),
+                None => return Ok(Some(format!("the manifest {} of output `{port}` is not there", output.blob))),
+            };
+            if manifest.digest() != output.digest || manifest.size() != output.size {
+                return Ok(Some(format!("the manifest of output `{port}` is not that of the record")));
+            }
+            wanted = manifest.entries().iter().map(|entry| (entry.digest, entry.size)).collect();
+            wanted.push((output.blob, size));
+        }
+        for (digest, size) in wanted {
+            match parts.size_of(&digest)? {
+                Some(found) if found == size => {}
+                Some(found) => {
+                    return Ok(Some(format!("the file {digest} of output `{port}` has {found} bytes, not {size}")));
+                }
+                None => return Ok(Some(format!("the file {digest} of output `{port}` is not there"))),
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The ports whose artifacts differ between two records, in order and once each.

@@ -1,5 +1,6 @@
 //! `retmask cache`: what the result store holds, whether it is sound, and how it is kept small.
 
+mod archive;
 mod du;
 mod gc;
 mod items;
@@ -33,6 +34,10 @@ enum Command {
     Pin(pin::Arguments),
     /// Let `gc` remove results again
     Unpin(pin::Arguments),
+    /// Write results into one file, for a machine without a network
+    Export(archive::ExportArguments),
+    /// Take in results from such a file, after checking all of it
+    Import(archive::ImportArguments),
 }
 
 /// Executes `retmask cache`.
@@ -47,5 +52,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         Command::Gc(arguments) => gc::execute(arguments, settings),
         Command::Pin(arguments) => pin::pin(arguments, settings),
         Command::Unpin(arguments) => pin::unpin(arguments, settings),
+        Command::Export(arguments) => archive::export(arguments, settings),
+        Command::Import(arguments) => archive::import(arguments, settings),
     }
 }

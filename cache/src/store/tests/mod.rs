@@ -24,7 +24,7 @@ const TREE: [(&str, &str, bool); 4] = [
     ("bin/tool", "#!/bin/sh\n", true),
 ];
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
@@ -35,7 +35,7 @@ fn quick_folder() -> TempDir {
 }
 
 /// A store without syncs: what is tested does not lose power.
-fn store_in(folder: &Path) -> Store {
+pub(super) fn store_in(folder: &Path) -> Store {
     open(folder).expect("a store")
 }
 
@@ -43,12 +43,12 @@ fn open(folder: &Path) -> CacheResult<Store> {
     Store::open_with(folder, Options { durability: Durability::None, ..Options::default() })
 }
 
-fn key(number: u8) -> Key {
+pub(super) fn key(number: u8) -> Key {
     Key::new([number; 32])
 }
 
 /// A result with a file, a table and a tree, told from others by `salt`; published and committed.
-fn make(store: &Store, key: Key, salt: &str) -> CacheResult<(Record, Committed)> {
+pub(super) fn make(store: &Store, key: Key, salt: &str) -> CacheResult<(Record, Committed)> {
     let staging = store.stage()?;
     let paths: Vec<PathBuf> = ["page", "table", "checkpoint"].iter().map(|port| staging.path().join(port)).collect();
     fs::write(&paths[0], format!("<p>{salt}</p>")).expect("page");
@@ -88,7 +88,7 @@ fn make(store: &Store, key: Key, salt: &str) -> CacheResult<(Record, Committed)>
 }
 
 /// Reads every output in full and compares it with what `make` made.
-fn assert_reads_back(store: &Store, record: &Record, salt: &str) {
+pub(super) fn assert_reads_back(store: &Store, record: &Record, salt: &str) {
     let ready = |port: &str| match store.read(record.output(port).expect("the port")).expect("read") {
         Reading::Ready(readable) => readable,
         Reading::Lost(reason) => panic!("{port}: {reason}"),
@@ -105,7 +105,7 @@ fn assert_reads_back(store: &Store, record: &Record, salt: &str) {
     assert_eq!(fs::read_to_string(checkpoint.path().join("salt")).expect("salt"), salt);
 }
 
-fn hit(store: &Store, key: Key) -> Record {
+pub(super) fn hit(store: &Store, key: Key) -> Record {
     match store.lookup(&key).expect("lookup") {
         Lookup::Hit(record) => *record,
         Lookup::Miss(reason) => panic!("{reason}"),
@@ -120,7 +120,7 @@ fn miss(store: &Store, key: Key) -> MissReason {
 }
 
 /// Every file below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("entry").path();
