@@ -20,8 +20,8 @@ pub use lock::KeyLock;
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use store::{
-    Area, Check, Collected, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Packed,
-    Problem, Published, Readable, Reading, Removed, Roots, RunFile, Staging, Store, Stored, Unfinished, Unpacked,
-    Verify,
+    Area, Check, Claim, Collected, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Packed,
+    Problem, Published, Readable, Reading, Removed, Roots, RowMap, RowMapFacts, RowsCheck, RunFile, Staging, Store,
+    Stored, Unfinished, Unpacked, Verify,
 };
 pub use tree::{Manifest, TreeEntry};

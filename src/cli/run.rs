@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 use retmask_cache::{Output, Reading, Store};
 use retmask_stages::artifact::Media;
+use retmask_stages::contract::RowCounts;
 
 use super::{ForceArguments, OnlyArguments, PipelineArguments, Settings};
 use crate::error::{Error, Result};
@@ -121,13 +122,16 @@ fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> Strin
     let mut saved = 0.0;
     for stage in &outcome.stages {
         let plain = Style::new();
-        let (state, style) = match stage.state {
-            StageState::Hit => ("hit", plain.dimmed()),
-            StageState::Ran => ("ran", AnsiColor::Green.on_default()),
-            StageState::Failed => ("failed", AnsiColor::Red.on_default().bold()),
-            StageState::Skipped => ("not run", AnsiColor::Yellow.on_default()),
-            StageState::Pending => ("pending", plain),
+        let (mut state, style) = match stage.state {
+            StageState::Hit => ("hit".to_owned(), plain.dimmed()),
+            StageState::Ran => ("ran".to_owned(), AnsiColor::Green.on_default()),
+            StageState::Failed => ("failed".to_owned(), AnsiColor::Red.on_default().bold()),
+            StageState::Skipped => ("not run".to_owned(), AnsiColor::Yellow.on_default()),
+            StageState::Pending => ("pending".to_owned(), plain),
         };
+        if let Some(RowCounts { total, reused, .. }) = stage.rows.filter(|rows| rows.reused > 0) {
+            state += &format!(", {reused} of {total} rows reused");
+        }
         let time = match (stage.state, stage.seconds) {
             (StageState::Ran, Some(seconds)) => duration(seconds),
             (StageState::Hit, Some(seconds)) => {
@@ -138,8 +142,7 @@ fn summary(pipeline: &Pipeline, outcome: &Outcome, settings: &Settings) -> Strin
         };
         let outputs: Vec<String> =
             stage.outputs.iter().map(|output| format!("{} {}", output.port, bytes(output.size))).collect();
-        let cells =
-            [(stage.stage.clone(), plain), (state.to_owned(), style), (time, plain), (outputs.join(", "), plain)];
+        let cells = [(stage.stage.clone(), plain), (state, style), (time, plain), (outputs.join(", "), plain)];
         table.styled_row(cells);
     }
     let count = |state| outcome.stages.iter().filter(|stage| stage.state == state).count();

@@ -43,49 +43,68 @@ impl StageKey {
     /// The key of a stage. `inputs` stand in the kind's declared port order, labelled ones in the order of
     /// the pipeline file.
     pub fn new(kind: &str, epoch: u32, parameters: &Value, inputs: &[KeyInput], numerics: Option<Numerics>) -> Self {
-        let text_map = |entries: &[(&str, &str)]| {
-            Value::Map(entries.iter().map(|(name, text)| ((*name).to_owned(), Value::text(text))).collect())
-        };
-        let inputs = inputs
-            .iter()
-            .map(|input| text_map(&[("role", &input.role), ("media", &input.media), ("digest", &input.digest)]));
         let mut fields = vec![
             ("v", Value::text(VERSION)),
             ("kind", Value::text(kind)),
             ("epoch", Value::U64(epoch.into())),
             ("params", parameters.clone()),
-            ("inputs", Value::List(inputs.collect())),
+            ("inputs", inputs_value(inputs)),
         ];
-        if let Some(numerics) = numerics {
-            fields.push(("numerics", text_map(&[("dtype", numerics.name()), ("backend", BACKEND)])));
-        }
+        fields.extend(numerics.map(numerics_field));
         Self { fields }
     }
 
     /// The canonical bytes the digest is taken over.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(512);
-        for (name, value) in &self.fields {
-            encode_field(&mut bytes, name, value);
-        }
-        bytes
+        encode(&self.fields)
     }
 
     /// The digest.
     pub fn digest(&self) -> Key {
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        hasher.update(&self.encode());
-        Key::new(*hasher.finalize().as_bytes())
+        digest(CONTEXT, &self.fields)
     }
 
     /// The same fields as readable JSON, for the record: nothing is lost, so a difference can be explained.
     pub fn to_json(&self) -> serde_json::Value {
-        self.fields
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.to_json()))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+        to_json(&self.fields)
     }
+}
+
+/// Inputs in their order.
+pub(super) fn inputs_value(inputs: &[KeyInput]) -> Value {
+    let map = |input: &KeyInput| text_map(&[("role", &input.role), ("media", &input.media), ("digest", &input.digest)]);
+    Value::List(inputs.iter().map(map).collect())
+}
+
+/// The class of arithmetic.
+pub(super) fn numerics_field(numerics: Numerics) -> (&'static str, Value) {
+    ("numerics", text_map(&[("dtype", numerics.name()), ("backend", BACKEND)]))
+}
+
+fn text_map(entries: &[(&str, &str)]) -> Value {
+    Value::Map(entries.iter().map(|(name, text)| ((*name).to_owned(), Value::text(text))).collect())
+}
+
+/// The canonical bytes of these fields.
+fn encode(fields: &[(&'static str, Value)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    for (name, value) in fields {
+        encode_field(&mut bytes, name, value);
+    }
+    bytes
+}
+
+/// The key over these fields, in a domain.
+pub(super) fn digest(context: &str, fields: &[(&'static str, Value)]) -> Key {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(&encode(fields));
+    Key::new(*hasher.finalize().as_bytes())
+}
+
+/// The same fields as readable JSON.
+pub(super) fn to_json(fields: &[(&'static str, Value)]) -> serde_json::Value {
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_json()));
+    fields.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// Parameters as they stand in a key: typed, without the fields equal to their defaults.

@@ -12,6 +12,7 @@ pub mod key;
 mod parameters;
 mod reason;
 mod recorded;
+mod row_scope;
 mod sources;
 mod value;
 
@@ -25,6 +26,7 @@ pub use json::plan_json;
 pub use difference::{Comparison, Difference, compare};
 pub use reason::Reason;
 pub use recorded::{Nearest, Recorded};
+pub use row_scope::RowScopes;
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
 use crate::error::{Error, Result};
@@ -36,11 +38,13 @@ use value::Value;
 /// The record of each stage whose result is known, by stage index.
 pub type Results = Vec<Option<Arc<Record>>>;
 
-/// A stage's key, with its fields for the record.
+/// A stage's key, with its fields for the record and its inputs for the keys of rows.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     pub key: Key,
     pub fields: serde_json::Value,
+    /// The inputs in the key.
+    pub inputs: Vec<KeyInput>,
 }
 
 /// The result of looking a key up.
@@ -178,7 +182,7 @@ impl<'a> Planner<'a> {
             inputs.push(key_input(binding, digest.to_string()));
         }
         let key = self.key(index, &inputs);
-        Ok(Some(Resolved { key: key.digest(), fields: key.to_json() }))
+        Ok(Some(Resolved { key: key.digest(), fields: key.to_json(), inputs }))
     }
 
     /// The readable fields of a stage's key as far as they are known; an input that is not known yet is [`NOT_KNOWN`].
@@ -264,7 +268,7 @@ impl<'a> Planner<'a> {
         for &index in self.pipeline.order() {
             let resolved = self.resolve(index, &results)?;
             let state = match &resolved {
-                Some(Resolved { key, fields }) => match self.look_up(index, key)? {
+                Some(Resolved { key, fields, .. }) => match self.look_up(index, key)? {
                     Found::Hit(record) => {
                         results[index.0] = Some(record.clone());
                         State::Hit(record)

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use retmask_cache::Output;
-use retmask_stages::contract::Fault;
+use retmask_stages::contract::{Fault, RowCounts};
 use serde::Serialize;
 
 use crate::plan::Reason;
@@ -82,11 +82,21 @@ pub enum Event {
         tokens: u64,
         seconds: f64,
     },
+    /// A stage that works row by row begins: of its `total` rows, `reused` are kept from before and `computed` are to be
+    /// computed. What is missing in the sum another process is computing.
+    StageRows {
+        stage: String,
+        #[serde(flatten)]
+        rows: RowCounts,
+    },
+    /// `rows` of stages that work row by row.
     StageFinished {
         stage: String,
         key: String,
         outputs: Vec<Output>,
         seconds: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rows: Option<RowCounts>,
     },
     /// The work is not deterministic: another result was recorded under this key before, and is kept.
     StageDiffers {

@@ -12,9 +12,12 @@ use retmask_stages::artifact::{Form, Media, schema, table};
 use retmask_stages::contract::{Cancel, Context, Inputs, OutputPort, Outputs, Progress};
 
 use super::folder::versions;
+use super::rows::StoredRows;
 use crate::error::{Error, Result};
 use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex, Work};
-use crate::plan::{Content, Planner, Resolved, Results, SourceState, lay_out, output_of, read_embedded, source_digest};
+use crate::plan::{
+    Content, Planner, Resolved, Results, RowScopes, SourceState, lay_out, output_of, read_embedded, source_digest,
+};
 
 /// A stage about to run: everything it needs, apart from the threads it runs on.
 pub struct Prepared {
@@ -113,7 +116,14 @@ impl Job<'_> {
         let staging = store.stage()?;
         let scratch = store.stage()?;
         let outputs = Outputs::new(staging.path());
-        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path());
+        let scopes = RowScopes {
+            kind: self.stage.kind.name,
+            epoch: self.stage.kind.epoch,
+            inputs: self.resolved.inputs.clone(),
+            numerics: self.stage.work.numerics(),
+        };
+        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path())
+            .with_rows(Arc::new(StoredRows::new(store, scopes)));
         let created = SystemTime::now();
         let began = Instant::now();
         work(&*self.stage.work, self.threads, &prepared.inputs, &outputs, &context)?;

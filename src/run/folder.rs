@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use retmask_cache::{Output, Store};
+use retmask_stages::contract::RowCounts;
 use serde::{Deserialize, Serialize};
 
 use super::events::{Reporter, Stamped};
@@ -105,6 +106,9 @@ pub struct StageOutputs {
     pub state: StageState,
     /// Wall time of making the result, whenever that was.
     pub seconds: Option<f64>,
+    /// Of a stage that ran row by row in this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowCounts>,
     pub key: Option<retmask_cache::Key>,
     /// In the kind's declared order; empty until the stage has a result.
     pub outputs: Vec<Output>,

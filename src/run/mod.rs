@@ -8,6 +8,7 @@ mod interrupt;
 mod live;
 mod progress;
 pub mod report;
+mod rows;
 mod schedule;
 mod sources;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use retmask_stages::contract::Progress;
+use retmask_stages::contract::{Progress, RowCounts};
 
 use super::events::{Event, Events};
 
@@ -29,6 +29,7 @@ struct State {
     tokens: u64,
     began: Instant,
     told: Option<Instant>,
+    rows: Option<RowCounts>,
     log: Log,
 }
 
@@ -49,9 +50,15 @@ impl StageProgress {
             tokens: 0,
             began: Instant::now(),
             told: None,
+            rows: None,
             log: Log { path: log.to_path_buf(), file: None },
         };
         Self { stage: stage.to_owned(), events, state: Mutex::new(state) }
+    }
+
+    /// Where the results of the stage's rows came from; nothing for a stage that does not work row by row.
+    pub fn row_counts(&self) -> Option<RowCounts> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).rows
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -90,6 +97,17 @@ impl Progress for StageProgress {
 
     fn tokens(&self, count: u64) {
         self.change(|state| state.tokens += count);
+    }
+
+    fn rows(&self, counts: RowCounts) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let RowCounts { total, reused, computed } = counts;
+        if state.rows.replace(counts).is_none() {
+            state.log.line(&format!("{total} rows: {reused} kept from before, {computed} to be computed"));
+            self.events.emit(&Event::StageRows { stage: self.stage.clone(), rows: counts });
+        } else {
+            state.log.line(&format!("{total} rows: {reused} reused, {computed} computed"));
+        }
     }
 
     fn log(&self, line: &str) {

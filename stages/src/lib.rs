@@ -17,6 +17,7 @@ pub mod pretrain;
 pub mod reference_logprobs;
 pub mod registry;
 pub mod report;
+pub mod rows;
 pub mod sample_pairs;
 pub mod score_heads;
 pub mod synthetic;

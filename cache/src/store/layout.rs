@@ -13,11 +13,12 @@ const SIGNER: &str = "unsigned";
 /// VERSION                                         the line `retmask-cache 1`
 /// cas/b3/ab/abcd...                               blobs, named by the 64 digits of their b3, mode 0444
 /// ac/ab/<key>/unsigned.<16 digits>.rec            records, named by signer and the start of their b3; immutable
+/// rows/ab/<scope>/                                results of single rows: segments and logs, see `rows`
 /// tmp/<host>.<pid>.<random>/                      staging; its file `owner` is locked while the owner lives, and its
 ///                                                 file `uses` lists what the collector must leave it
 /// lock/<key>                                      locks of the kernel; the files themselves mean nothing
 /// lock/staging, lock/collect, lock/collector      the same
-/// quarantine/<name>.<random>/<name>               blobs and records that failed their check
+/// quarantine/<name>.<random>/<name>               blobs, records and segments that failed their check
 /// roots/<key>                                     pins: results that the collector keeps, with a note as JSON
 /// runs/<run>/                                     what the program writes about its runs
 /// memo/<host>.1                                   digests of unchanged files; disposable
@@ -78,6 +79,16 @@ impl Layout {
     /// The name of a record whose contents have this digest.
     pub(super) fn record_name(digest: &Digest) -> String {
         format!("{SIGNER}.{}.rec", &digest.hex()[..16])
+    }
+
+    pub(super) fn row_maps(&self) -> PathBuf {
+        self.root.join("rows")
+    }
+
+    /// The folder of the row map of a scope.
+    pub(super) fn row_map(&self, scope: &Key) -> PathBuf {
+        let hex = scope.to_string();
+        self.row_maps().join(&hex[..2]).join(hex)
     }
 
     pub(super) fn staging(&self) -> PathBuf {

@@ -11,6 +11,7 @@ mod pins;
 mod publish;
 mod read;
 mod records;
+mod rows;
 mod staging;
 mod uses;
 
@@ -35,6 +36,7 @@ pub use inventory::{Area, Inventory, Stored};
 pub use publish::Published;
 pub use read::{Readable, Reading};
 pub use records::{Committed, Lookup, MissReason};
+pub use rows::{Claim, RowMap, RowMapFacts, RowsCheck};
 pub use staging::Staging;
 
 /// Content of `VERSION`.

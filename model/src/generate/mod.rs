@@ -52,6 +52,11 @@ impl StopReason {
             Self::Length => "length",
         }
     }
+
+    /// The reason of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::StopToken, Self::Length].into_iter().find(|reason| reason.name() == name)
+    }
 }
 
 /// What the model said.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use retmask_stages::contract::RowCounts;
+
 use super::super::events::{Event, Reporter, Stamped};
 use super::text::{bytes, duration, rate};
 use crate::output::Printer;
@@ -62,6 +64,10 @@ pub fn line(event: &Event) -> Option<String> {
         Event::StageStarted { stage, kind, reason, .. } => format!("{stage}: {kind} starts ({reason})"),
         Event::StageProgress { stage, phase, unit, done, total, tokens, seconds } => {
             format!("{stage}: {phase}: {done}/{total} {unit}{}", pace(unit, *done, *total, *tokens, *seconds))
+        }
+        Event::StageRows { rows: RowCounts { reused: 0, .. }, .. } => return None,
+        Event::StageRows { stage, rows: RowCounts { total, reused, .. } } => {
+            format!("{stage}: {reused} of {total} rows are kept from before")
         }
         Event::StageFinished { stage, seconds, .. } => format!("{stage}: done in {}", duration(*seconds)),
         Event::StageDiffers { stage, ports, .. } => format!(

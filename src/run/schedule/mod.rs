@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 
 use retmask_cache::Key;
-use retmask_stages::contract::{Cancel, Fault};
+use retmask_stages::contract::{Cancel, Fault, RowCounts};
 
 use super::events::{Event, Events, fault_name};
 use super::execute::Made;
@@ -56,7 +56,8 @@ enum Message {
 }
 
 enum Outcome {
-    Made(Made),
+    /// And where the results of its rows came from, if it works row by row.
+    Made(Made, Option<RowCounts>),
     /// Another process made it between the look-up and the lock.
     Found(Arc<retmask_cache::Record>),
     /// Inputs of these stages are lost.
@@ -74,6 +75,7 @@ pub struct Scheduler<'a> {
     results: Results,
     keys: Vec<Option<Key>>,
     losses: Vec<u32>,
+    rows: Vec<Option<RowCounts>>,
     /// Failed stages with why, in the order in which they failed.
     failures: Vec<(StageIndex, Error)>,
     /// After a failure of a stage go on with what does not need it.
@@ -102,6 +104,7 @@ impl<'a> Scheduler<'a> {
             results: vec![None; count],
             keys: vec![None; count],
             losses: vec![0; count],
+            rows: vec![None; count],
             failures: Vec::new(),
             keep_going,
             halted: false,
@@ -176,6 +179,7 @@ impl<'a> Scheduler<'a> {
                         Status::Skipped => StageState::Skipped,
                     },
                     seconds: record.map(|record| record.provenance.duration_milliseconds as f64 / 1000.0),
+                    rows: self.rows[index],
                     key: self.keys[index],
                     outputs: record.map(|record| record.outputs.clone()).unwrap_or_default(),
                 }
@@ -288,14 +292,15 @@ impl<'a> Scheduler<'a> {
 
     fn ended(&mut self, stage: StageIndex, outcome: Result<Outcome>, seconds: f64) -> Result<()> {
         match outcome {
-            Ok(Outcome::Made(Made { record, differs })) => {
+            Ok(Outcome::Made(Made { record, differs }, rows)) => {
                 let (name, key) = (self.name(stage), record.key.to_string());
                 if !differs.is_empty() {
                     let (stage, key) = (name.clone(), key.clone());
                     self.events.emit(&Event::StageDiffers { stage, key, ports: differs });
                 }
                 let outputs = record.outputs.clone();
-                self.events.emit(&Event::StageFinished { stage: name, key, outputs, seconds });
+                self.events.emit(&Event::StageFinished { stage: name, key, outputs, seconds, rows });
+                self.rows[stage.0] = rows;
                 self.results[stage.0] = Some(record);
                 self.status[stage.0] = Status::Done { hit: false };
                 self.advance_readers(stage)

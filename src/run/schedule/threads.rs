@@ -63,7 +63,7 @@ impl<'a> Scheduler<'a> {
         let Start { stage, resolved, reason, lock, threads } = start;
         self.status[stage.0] = Status::Running;
         let name = self.name(stage);
-        let progress = StageProgress::new(&name, self.events.clone(), &self.folder.log(&name));
+        let progress = Arc::new(StageProgress::new(&name, self.events.clone(), &self.folder.log(&name)));
         let (planner, cancel, events) = (self.planner, self.cancel.clone(), self.events.clone());
         let results = self.results.clone();
         scope.spawn(move || {
@@ -81,8 +81,9 @@ impl<'a> Scheduler<'a> {
                 let (kind, key) = (facts.kind.name.to_owned(), resolved.key.to_string());
                 events.emit(&Event::StageStarted { stage: name, kind, key, reason });
                 let job =
-                    Job { planner, stage: facts, resolved: &resolved, threads, progress: Arc::new(progress), cancel };
-                job.run(&prepared).map(Outcome::Made)
+                    Job { planner, stage: facts, resolved: &resolved, threads, progress: progress.clone(), cancel };
+                let made = job.run(&prepared)?;
+                Ok(Outcome::Made(made, progress.row_counts()))
             };
             let outcome = catch_unwind(AssertUnwindSafe(attempt))
                 .unwrap_or_else(|_| Err(Error::internal("the engine panicked while it ran this stage")));

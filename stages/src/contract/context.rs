@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{StageError, StageResult};
+use super::{NoRows, RowCounts, RowKeeper, RowScope, Rows, StageError, StageResult};
 
 /// A flag that asks the work to stop at the next safe point.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,8 @@ pub trait Progress: Send + Sync {
     fn advance(&self, count: u64);
     /// Says how many tokens were processed, for a rate beside the bar.
     fn tokens(&self, count: u64);
+    /// Says where the results of the stage's rows come from: before the work, as far as is known, and behind it.
+    fn rows(&self, _counts: RowCounts) {}
     /// Writes a line to the stage's log (and to nothing else).
     fn log(&self, line: &str);
 }
@@ -50,12 +52,26 @@ pub struct Context {
     progress: Arc<dyn Progress>,
     cancel: Cancel,
     scratch: PathBuf,
+    rows: Arc<dyn RowKeeper>,
 }
 
 impl Context {
-    /// A context with a scratch folder that exists and belongs to this stage key alone.
+    /// A context with a scratch folder that exists and belongs to this stage key alone. It keeps no rows.
     pub fn new(progress: Arc<dyn Progress>, cancel: Cancel, scratch: impl Into<PathBuf>) -> Self {
-        Self { progress, cancel, scratch: scratch.into() }
+        Self { progress, cancel, scratch: scratch.into(), rows: Arc::new(NoRows) }
+    }
+
+    /// The same with a keeper of rows.
+    pub fn with_rows(self, rows: Arc<dyn RowKeeper>) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// The kept results of a scope.
+    ///
+    /// # Errors
+    /// `Environment`: they cannot be read.
+    pub fn rows(&self, scope: &RowScope) -> StageResult<Box<dyn Rows>> {
+        self.rows.open(scope)
     }
 
     /// Where to report progress.

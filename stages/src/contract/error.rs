@@ -75,6 +75,19 @@ impl From<ModelError> for StageError {
     }
 }
 
+impl From<StageError> for ModelError {
+    /// For what a stage does while the model calls back.
+    fn from(error: StageError) -> Self {
+        let fault = match error.fault {
+            Fault::Input => retmask_model::Fault::Input,
+            Fault::Environment => retmask_model::Fault::Environment,
+            Fault::Internal => retmask_model::Fault::Internal,
+            Fault::Interrupted => retmask_model::Fault::Interrupted,
+        };
+        Self { fault, message: error.message, hint: error.hint }
+    }
+}
+
 impl fmt::Display for StageError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)

@@ -1,9 +1,9 @@
-//! The stage: all prompts first, then one pass of generation over them.
+//! The stage: all prompts first, then one pass of generation over those without a kept answer.
 
 use std::collections::BTreeMap;
 
 use retmask_model::decoder::Decoder;
-use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, generate};
+use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, StopReason, generate};
 use retmask_model::text::TextCodec;
 use retmask_model::{ModelError, ModelResult, Numerics};
 
@@ -16,9 +16,11 @@ use super::tokens::{Tokens, tokenizer};
 use crate::artifact::predictions::{self, Prediction};
 use crate::artifact::{Media, mask};
 use crate::contract::{
-    Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
+    Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, RowContent, RowKey, RowScope,
+    StageError, StageResult,
 };
 use crate::models;
+use crate::rows::{Made, Reader, Row, RowResult, Writer, work_through};
 
 /// The stage kind.
 pub struct Helmet;
@@ -98,28 +100,28 @@ impl Kind for Helmet {
         };
         let questions = making.questions(&datasets)?;
 
-        context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
-        context.progress().advance(1);
-        let requests: Vec<generate::Request> = questions
-            .iter()
-            .map(|question| generate::Request {
-                prompt: question.prompt.clone(),
+        let rows: Vec<Row> = questions.iter().map(|question| Row { map: 0, key: question.key() }).collect();
+        let scope = RowScope::new("examples", &["model", "mask"], parameters, &OF_PROMPTS)?;
+        let answers = work_through(context, vec![context.rows(&scope)?], &rows, &mut |missing, made| {
+            context.progress().phase("load the model", "models", 1);
+            let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
+            context.progress().advance(1);
+            let request = |question: &usize| generate::Request {
+                prompt: questions[*question].prompt.clone(),
                 mask: mask.as_ref().map(|_| 0),
-                max_new_tokens: question.max_new_tokens,
+                max_new_tokens: questions[*question].max_new_tokens,
                 stop_tokens: stop_tokens.clone(),
                 sampling: Sampling::Greedy,
                 probe: false,
                 logit_gaps: false,
-            })
-            .collect();
-        context.progress().phase("answer", "examples", requests.len() as u64);
-        let mut answers = Answers { codec: &codec, context, rows: questions };
-        generate(&decoder, mask.as_slice(), &requests, &Limits::default(), &mut answers)?;
-        let rows: Vec<Prediction> = answers.rows.into_iter().map(|question| question.row).collect();
-        if let Some(row) = rows.iter().find(|row| row.stop.is_empty()) {
-            return Err(StageError::internal(format!("example {} of {} was not answered", row.example, row.dataset)));
-        }
+            };
+            let requests: Vec<generate::Request> = missing.iter().map(request).collect();
+            context.progress().phase("answer", "examples", requests.len() as u64);
+            let mut answers = Answers { codec: &codec, context, missing, made };
+            Ok(generate(&decoder, mask.as_slice(), &requests, &Limits::default(), &mut answers)?)
+        })?;
+        let rows: Vec<Prediction> =
+            questions.into_iter().zip(answers).map(|(question, answer)| question.answered(answer)).collect();
         predictions::write(&outputs.path("predictions"), &rows)
     }
 }
@@ -184,12 +186,49 @@ fn stop_tokens(codec: &TextCodec, at_newline: bool) -> StageResult<Vec<u32>> {
     Ok(stop_tokens)
 }
 
+/// What only shapes the prompts.
+const OF_PROMPTS: [&str; 7] = ["datasets", "length", "samples", "seed", "shots", "records", "chat-template"];
+
 /// A prompt and the row it becomes.
 struct Question {
     prompt: Vec<u32>,
     max_new_tokens: usize,
     /// `output` holds the assistant prefix until the answer is there.
     row: Prediction,
+}
+
+impl Question {
+    /// A row is a prompt and the room for its answer.
+    fn key(&self) -> RowKey {
+        RowContent::default().tokens("prompt", &self.prompt).number("new tokens", self.max_new_tokens as u64).key()
+    }
+
+    fn answered(self, answer: Answer) -> Prediction {
+        let mut row = self.row;
+        // The prefix is put back with no space added: what is scored is "Answer:" + " Paris".
+        row.output.push_str(&answer.text);
+        Prediction { generated_tokens: answer.tokens, stop: answer.stop.into(), ..row }
+    }
+}
+
+/// What the model wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    text: String,
+    tokens: u32,
+    stop: &'static str,
+}
+
+impl RowResult for Answer {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.text(&self.text);
+        bytes.number(self.tokens);
+        bytes.text(self.stop);
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { text: bytes.text()?, tokens: bytes.number()?, stop: StopReason::from_name(&bytes.text()?)?.name() })
+    }
 }
 
 /// What prompts are made of.
@@ -311,20 +350,23 @@ fn log_prompts(questions: &[Question], context: &Context) {
     }
 }
 
-/// Puts each answer into its row when it arrives.
-struct Answers<'a> {
+/// Keeps each answer when it arrives.
+struct Answers<'a, 'm> {
     codec: &'a TextCodec,
     context: &'a Context,
-    rows: Vec<Question>,
+    /// The questions that are asked.
+    missing: &'a [usize],
+    made: &'a mut Made<'m, Answer>,
 }
 
-impl Sink for Answers<'_> {
+impl Sink for Answers<'_, '_> {
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()> {
-        let row = &mut self.rows[request].row;
-        // The prefix is put back with no space added: what is scored is "Answer:" + " Paris".
-        row.output.push_str(&self.codec.decode(&completion.tokens, true)?);
-        row.generated_tokens = completion.tokens.len() as u32;
-        row.stop = completion.stop.name().into();
+        let answer = Answer {
+            text: self.codec.decode(&completion.tokens, true)?,
+            tokens: completion.tokens.len() as u32,
+            stop: completion.stop.name(),
+        };
+        self.made.done(self.missing[request], answer)?;
         self.context.progress().advance(1);
         Ok(())
     }

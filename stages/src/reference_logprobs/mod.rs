@@ -7,8 +7,12 @@ use retmask_model::{ModelError, ModelResult, Numerics};
 
 use crate::artifact::Media;
 use crate::artifact::reference_logprobs::{ReferenceRow, write};
-use crate::contract::{Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageResult};
+use crate::contract::{
+    Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, RowContent, RowKey, RowScope,
+    StageResult,
+};
 use crate::preference::{self, PairTokens, PreferencePair, Side, TruncationParameters};
+use crate::rows::{Reader, Row, RowResult, Writer, work_through};
 
 /// The stage kind.
 pub struct ReferenceLogprobs;
@@ -49,12 +53,74 @@ impl Kind for ReferenceLogprobs {
         let checkpoint = Checkpoint::open(&inputs.one("model")?.path)?;
         let pairs = preference::read(inputs.one("pairs")?)?;
         let tokens = preference::tokenise(&pairs, &checkpoint.text_codec()?, parameters)?;
-        context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint, Numerics::F32)?;
-        context.progress().advance(1);
-        let sums = pair_sums(&decoder, &tokens, context)?;
-        write(&outputs.path("logprobs"), &rows(&pairs, &tokens, &sums))
+        let sides: Vec<&Side> = tokens.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
+        let rows: Vec<Row> = sides.iter().map(|side| Row { map: 0, key: key(side) }).collect();
+        // How sequences are cut is in their tokens.
+        let scope = RowScope { rows: "responses", inputs: &["model"], parameters: serde_json::Map::new() };
+        let sums = work_through(context, vec![context.rows(&scope)?], &rows, &mut |missing, made| {
+            context.progress().phase("load the model", "models", 1);
+            let decoder = Decoder::load(&checkpoint, Numerics::F32)?;
+            context.progress().advance(1);
+            let missing_sides: Vec<&Side> = missing.iter().map(|row| sides[*row]).collect();
+            side_sums(&decoder, &missing_sides, context, &mut |place, sum| made.done(missing[place], Sum(sum)))
+        })?;
+        let sums: Vec<[f64; 2]> = sums.chunks_exact(2).map(|pair| [pair[0].0, pair[1].0]).collect();
+        write(&outputs.path("logprobs"), &rows_of(&pairs, &tokens, &sums))
     }
+}
+
+/// A row is a sequence and where its response starts.
+fn key(side: &Side) -> RowKey {
+    RowContent::default().tokens("tokens", &side.ids).number("response", side.response_start as u64).key()
+}
+
+/// The sum of a response's log-probabilities.
+#[derive(Debug, Clone, Copy)]
+struct Sum(f64);
+
+impl RowResult for Sum {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.real(self.0);
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        bytes.real().map(Self)
+    }
+}
+
+/// Tokens after which sums are given: what a kill loses at most. Does not change any bit.
+const BATCH_TOKENS: usize = 8_192;
+
+/// Sums over the response tokens of each side, in f64; `found` is given each with its place as it is there.
+fn side_sums(
+    decoder: &Decoder,
+    sides: &[&Side],
+    context: &Context,
+    found: &mut dyn FnMut(usize, f64) -> StageResult<()>,
+) -> StageResult<()> {
+    let total: usize = sides.iter().map(|side| side.ids.len()).sum();
+    context.progress().phase("log-probabilities", "tokens", total as u64);
+    let mut processed = |tokens: usize| -> ModelResult<()> {
+        context.progress().advance(tokens as u64);
+        context.progress().tokens(tokens as u64);
+        if context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
+    };
+    let mut start = 0;
+    while start < sides.len() {
+        let (mut end, mut tokens) = (start, 0);
+        while end < sides.len() && (end == start || tokens + sides[end].ids.len() <= BATCH_TOKENS) {
+            tokens += sides[end].ids.len();
+            end += 1;
+        }
+        let ids: Vec<&[u32]> = sides[start..end].iter().map(|side| side.ids.as_slice()).collect();
+        let logprobs = token_logprobs(decoder, None, &ids, &mut processed)?;
+        for (place, logprobs) in (start..end).zip(&logprobs) {
+            // The log-probability of token i stands at place i - 1.
+            found(place, logprobs[sides[place].response_start - 1..].iter().sum())?;
+        }
+        start = end;
+    }
+    Ok(())
 }
 
 /// Sums over the response tokens of [chosen, rejected] of each pair, in f64.
@@ -63,24 +129,15 @@ impl Kind for ReferenceLogprobs {
 /// As [`token_logprobs`]; `Interrupted` when the user asks to stop.
 pub(crate) fn pair_sums(decoder: &Decoder, pairs: &[PairTokens], context: &Context) -> StageResult<Vec<[f64; 2]>> {
     let sides: Vec<&Side> = pairs.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]).collect();
-    let ids: Vec<&[u32]> = sides.iter().map(|side| side.ids.as_slice()).collect();
-    let total: usize = ids.iter().map(|ids| ids.len()).sum();
-    context.progress().phase("log-probabilities", "tokens", total as u64);
-    let logprobs = token_logprobs(decoder, None, &ids, &mut |tokens| -> ModelResult<()> {
-        context.progress().advance(tokens as u64);
-        context.progress().tokens(tokens as u64);
-        if context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
+    let mut sums = vec![0.0; sides.len()];
+    side_sums(decoder, &sides, context, &mut |place, sum| {
+        sums[place] = sum;
+        Ok(())
     })?;
-    let sums: Vec<f64> = sides
-        .iter()
-        .zip(&logprobs)
-        // The log-probability of token i stands at place i - 1.
-        .map(|(side, logprobs)| logprobs[side.response_start - 1..].iter().sum())
-        .collect();
     Ok(sums.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
 }
 
-fn rows(pairs: &[PreferencePair], tokens: &[PairTokens], sums: &[[f64; 2]]) -> Vec<ReferenceRow> {
+fn rows_of(pairs: &[PreferencePair], tokens: &[PairTokens], sums: &[[f64; 2]]) -> Vec<ReferenceRow> {
     pairs
         .iter()
         .zip(tokens)

@@ -1,23 +1,24 @@
-//! `sample-pairs`: the model answers instructions as it is and with heads masked; each pair of answers prefers
-//! the former.
+//! `sample-pairs`: the model answers instructions, and so does what is worse: the model with heads masked, or a smaller
+//! one; each pair of answers prefers the former.
 
 mod answer;
 mod pairing;
 mod parameters;
 mod prompts;
 mod run;
+mod side;
 
 pub use parameters::{Parameters, Subset};
 
 use retmask_model::Numerics;
-use retmask_model::decoder::Decoder;
 
-use crate::artifact::{Media, mask, pairs};
+use crate::artifact::{Media, pairs};
 use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
 use crate::instructions;
-use crate::models;
+use prompts::Prompt;
+use side::Answerers;
 
 /// The stage kind.
 pub struct SamplePairs;
@@ -27,14 +28,21 @@ impl Kind for SamplePairs {
 
     const NAME: &'static str = "sample-pairs";
     const EPOCH: u32 = 2;
-    const SUMMARY: &'static str = "Sample preference pairs: answers of the model, and of the model with heads masked";
+    const SUMMARY: &'static str =
+        "Sample preference pairs: answers of the model, and of the model with heads masked or of another one";
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model that answers" },
         InputPort {
             name: "mask",
             media: &[Media::Mask],
-            arity: Arity::One,
+            arity: Arity::Optional,
             summary: "Heads to mask for the rejected answers",
+        },
+        InputPort {
+            name: "rejected-model",
+            media: &[Media::Model],
+            arity: Arity::Optional,
+            summary: "Another, smaller model that gives the rejected answers, in place of a mask",
         },
         InputPort {
             name: "instructions",
@@ -55,23 +63,7 @@ impl Kind for SamplePairs {
     }
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
-        let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
-        let codec = checkpoint.text_codec()?;
-        if !codec.has_chat_template() {
-            return Err(StageError::input("the model has no chat template to put the instructions in")
-                .with_hint("take an instruct model"));
-        }
-        let spec = checkpoint.spec();
-        let input = inputs.one("mask")?;
-        let mask = mask::read(&input.path)?;
-        if mask.is_empty() {
-            return Err(StageError::input(format!(
-                "{} masks no head: both answers would be alike",
-                input.path.display()
-            )));
-        }
-        mask.check(spec.layers.len(), spec.query_heads)?;
-
+        let answerers = Answerers::read(parameters, inputs)?;
         let input = inputs.one("instructions")?;
         let check = || context.check_cancelled();
         let found = instructions::read(&input.path, parameters.format, &parameters.language, check)?;
@@ -81,29 +73,27 @@ impl Kind for SamplePairs {
             found.records,
             found.skipped
         ));
-        let (prompts, too_long) = prompts::build(parameters, &codec, &found.prompts, spec.context_length, check)?;
+        let mut maps = run::open_rows(parameters, &answerers, context)?;
+        let fits = |prompt: &Prompt| run::fits(parameters, &answerers, &mut maps, prompt);
+        let (prompts, left_out) = prompts::build(parameters, found.prompts, fits, check)?;
+        let answers = run::run(parameters, &answerers, &prompts, maps, context)?;
+        let (pairs, dropped) = pairing::pair(&prompts, parameters.samples, answers);
+        let too_long = left_out + dropped.too_long / parameters.samples as usize;
+        let window = answerers.window();
+        let new_tokens = parameters.max_new_tokens;
         if too_long > 0 {
             context.progress().log(&format!(
-                "{too_long} instructions skipped: with {} new tokens they exceed the model's window of {} tokens",
-                parameters.max_new_tokens, spec.context_length
+                "{too_long} instructions skipped: with {new_tokens} new tokens they exceed the model's window of {window} tokens",
             ));
         }
-        if prompts.is_empty() {
+        if dropped.too_long == prompts.len() * parameters.samples as usize {
             return Err(StageError::input(format!(
-                "{}: no instruction fits the model's window of {} tokens with {} new ones",
+                "{}: no instruction fits the model's window of {window} tokens with {new_tokens} new ones",
                 input.path.display(),
-                spec.context_length,
-                parameters.max_new_tokens
             ))
             .with_hint("lower `max-new-tokens`"));
         }
-
-        context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
-        context.progress().advance(1);
-        let sides = run::run(parameters, &decoder, &codec, &mask, &prompts, context)?;
-        let sampled = sides.len();
-        let (pairs, dropped) = pairing::pair(&prompts, parameters.samples, sides);
+        let sampled = prompts.len() * parameters.samples as usize - dropped.too_long;
         context.progress().log(&format!("{} of {sampled} pairs kept; dropped: {dropped}", pairs.len()));
         if pairs.is_empty() {
             return Err(StageError::input(format!("none of {sampled} pairs can be learnt from: {dropped}"))

@@ -3,11 +3,14 @@
 use std::fmt;
 
 use super::prompts::Prompt;
-use crate::artifact::pairs::{Pair, Response};
+use super::side::Answer;
+use crate::artifact::pairs::Pair;
 
 /// Pairs that were dropped, and why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Dropped {
+    /// The prompt leaves no room for a response.
+    pub too_long: usize,
     /// The chosen or the rejected response has no text.
     pub empty: usize,
     /// Both responses are the same text.
@@ -29,12 +32,17 @@ pub fn row_id(prompt: &Prompt, sample: u32) -> String {
 }
 
 /// Pairs the responses: `sides` holds (chosen, rejected) for every prompt and, within it, every sample.
-/// A pair is dropped when either response is empty or both are identical.
-pub fn pair(prompts: &[Prompt], samples: u32, sides: Vec<(Response, Response)>) -> (Vec<Pair>, Dropped) {
+/// A pair is dropped when there is no response, either one is empty, or both are identical.
+pub fn pair(prompts: &[Prompt], samples: u32, sides: Vec<(Answer, Answer)>) -> (Vec<Pair>, Dropped) {
     let places = prompts.iter().flat_map(|prompt| (0..samples).map(move |sample| (prompt, sample)));
     let mut pairs = Vec::new();
     let mut dropped = Dropped::default();
-    for ((prompt, sample_index), (chosen, rejected)) in places.zip(sides) {
+    for ((prompt, sample_index), sides) in places.zip(sides) {
+        let (Answer::Given { prompt_tokens, response: chosen }, Answer::Given { response: rejected, .. }) = sides
+        else {
+            dropped.too_long += 1;
+            continue;
+        };
         if chosen.text.is_empty() || rejected.text.is_empty() {
             dropped.empty += 1;
         } else if chosen.text == rejected.text {
@@ -46,7 +54,7 @@ pub fn pair(prompts: &[Prompt], samples: u32, sides: Vec<(Response, Response)>) 
                 chosen,
                 rejected,
                 sample_index,
-                prompt_tokens: prompt.tokens.len() as u32,
+                prompt_tokens,
             });
         }
     }
@@ -58,23 +66,26 @@ mod tests {
     use retmask_model::text::ChatMessage;
 
     use super::*;
+    use crate::artifact::pairs::Response;
 
-    fn response(text: &str) -> Response {
-        Response { text: text.into(), tokens: 3, stop: "stop" }
+    fn given(text: &str) -> Answer {
+        Answer::Given { prompt_tokens: 2, response: Response { text: text.into(), tokens: 3, stop: "stop" } }
     }
 
     #[test]
     fn empty_and_identical_pairs_are_dropped_and_counted() {
         let prompt = |digest| Prompt {
             messages: vec![ChatMessage { role: "user".into(), content: "?".into() }],
-            tokens: vec![1, 2],
-            opens_thoughts: false,
             digest: [digest; 32],
         };
         let sides = [("a", "b"), ("", "b"), ("a", ""), ("a", "a"), ("c", "d"), ("e", "f")];
-        let sides = sides.map(|(chosen, rejected)| (response(chosen), response(rejected))).to_vec();
-        let (pairs, dropped) = pair(&[prompt(1), prompt(2), prompt(3)], 2, sides);
-        assert_eq!(dropped, Dropped { empty: 2, identical: 1 });
+        let mut sides = sides.map(|(chosen, rejected)| (given(chosen), given(rejected))).to_vec();
+        sides.extend([
+            (Answer::TooLong { prompt_tokens: 9 }, given("g")),
+            (given("g"), Answer::TooLong { prompt_tokens: 9 }),
+        ]);
+        let (pairs, dropped) = pair(&[prompt(1), prompt(2), prompt(3), prompt(4)], 2, sides);
+        assert_eq!(dropped, Dropped { too_long: 2, empty: 2, identical: 1 });
         let kept: Vec<(&str, u32)> = pairs.iter().map(|pair| (pair.chosen.text.as_str(), pair.sample_index)).collect();
         assert_eq!(kept, [("a", 0), ("c", 0), ("e", 1)]);
         assert_ne!(pairs[1].row_id, pairs[2].row_id);

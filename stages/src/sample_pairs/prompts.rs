@@ -1,4 +1,4 @@
-//! From instructions to templated prompts that fit the model.
+//! From instructions to prompts.
 
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec};
@@ -6,48 +6,54 @@ use retmask_model::text::{ChatMessage, TextCodec};
 use super::{Parameters, Subset};
 use crate::contract::StageResult;
 
-/// An instruction ready to run.
+/// An instruction in its conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     /// The turns before the response.
     pub messages: Vec<ChatMessage>,
-    /// Token ids of the templated turns, with the opening of the response.
-    pub tokens: Vec<u32>,
-    /// Whether the template itself opens the model's thoughts.
-    pub opens_thoughts: bool,
     /// Names this prompt's random streams and rows.
     pub digest: [u8; 32],
 }
 
-/// The prompts asked for, in file order, and how many instructions were left out because they are too long for
-/// `window` tokens with their response.
+/// A prompt as a model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Templated {
+    /// Token ids of the templated turns, with the opening of the response.
+    pub tokens: Vec<u32>,
+    /// Whether the template itself opens the model's thoughts.
+    pub opens_thoughts: bool,
+}
+
+/// The prompts asked for, in file order, and how many were left out because they do not fit, as `fits` says. Without a
+/// limit nobody is asked: all are taken.
 ///
 /// # Errors
-/// What the chat template or the tokenizer says; whatever `each` returns, which is called after every prompt.
+/// Whatever `fits` and `each` return; `each` is called after every prompt.
 pub fn build(
     parameters: &Parameters,
-    codec: &TextCodec,
-    instructions: &[String],
-    window: usize,
+    instructions: Vec<String>,
+    mut fits: impl FnMut(&Prompt) -> StageResult<bool>,
     mut each: impl FnMut() -> StageResult<()>,
 ) -> StageResult<(Vec<Prompt>, usize)> {
-    let limit = parameters.limit.map_or(usize::MAX, |limit| limit as usize);
+    let Some(limit) = parameters.limit else {
+        return Ok((instructions.into_iter().map(|instruction| prompt(parameters, instruction)).collect(), 0));
+    };
     let mut prompts: Vec<(usize, Prompt)> = Vec::new();
-    let mut too_long = 0;
+    let mut left_out = 0;
     for index in order(parameters, instructions.len()) {
-        if prompts.len() >= limit {
+        if prompts.len() >= limit as usize {
             break;
         }
-        let prompt = template(parameters, codec, &instructions[index])?;
-        if prompt.tokens.len() + parameters.max_new_tokens as usize > window {
-            too_long += 1;
-        } else {
+        let prompt = prompt(parameters, instructions[index].clone());
+        if fits(&prompt)? {
             prompts.push((index, prompt));
+        } else {
+            left_out += 1;
         }
         each()?;
     }
     prompts.sort_by_key(|(index, _)| *index);
-    Ok((prompts.into_iter().map(|(_, prompt)| prompt).collect(), too_long))
+    Ok((prompts.into_iter().map(|(_, prompt)| prompt).collect(), left_out))
 }
 
 /// The order in which instructions are taken until there are enough.
@@ -59,17 +65,21 @@ fn order(parameters: &Parameters, count: usize) -> Vec<usize> {
     order
 }
 
-fn template(parameters: &Parameters, codec: &TextCodec, instruction: &str) -> StageResult<Prompt> {
-    let turn = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
-    let mut messages: Vec<ChatMessage> = parameters.system.iter().map(|system| turn("system", system)).collect();
-    messages.push(turn("user", instruction));
-    let chat = codec.render_chat(&messages, true, parameters.thinking)?;
-    Ok(Prompt {
-        tokens: codec.encode_chat(&chat)?,
-        opens_thoughts: chat.text().trim_end().ends_with(super::answer::OPENING),
-        digest: digest(&messages),
-        messages,
-    })
+fn prompt(parameters: &Parameters, instruction: String) -> Prompt {
+    let turn = |role: &str, content: String| ChatMessage { role: role.into(), content };
+    let system = parameters.system.iter().map(|system| turn("system", system.clone()));
+    let messages: Vec<ChatMessage> = system.chain([turn("user", instruction)]).collect();
+    Prompt { digest: digest(&messages), messages }
+}
+
+/// Puts a prompt through the model's chat template.
+///
+/// # Errors
+/// What the chat template or the tokenizer says.
+pub fn template(parameters: &Parameters, codec: &TextCodec, prompt: &Prompt) -> StageResult<Templated> {
+    let chat = codec.render_chat(&prompt.messages, true, parameters.thinking)?;
+    let opens_thoughts = chat.text().trim_end().ends_with(super::answer::OPENING);
+    Ok(Templated { tokens: codec.encode_chat(&chat)?, opens_thoughts })
 }
 
 /// A digest of the conversation, each text framed by its length.
@@ -94,6 +104,18 @@ mod tests {
         let mut sorted = random(1);
         sorted.sort_unstable();
         assert_eq!(sorted, order(&Parameters::default(), 50));
+    }
+
+    #[test]
+    fn a_limit_counts_prompts_that_fit() {
+        let instructions: Vec<String> = ["a", "long", "b", "c"].map(str::to_owned).to_vec();
+        let parameters = Parameters { limit: Some(2), ..Parameters::default() };
+        let fits = |prompt: &Prompt| Ok(prompt.messages[0].content.len() < 4);
+        let (prompts, left_out) = build(&parameters, instructions.clone(), fits, || Ok(())).unwrap();
+        let taken: Vec<&str> = prompts.iter().map(|prompt| prompt.messages[0].content.as_str()).collect();
+        assert_eq!((taken, left_out), (vec!["a", "b"], 1));
+        let all = build(&Parameters::default(), instructions, |_| unreachable!("nobody is asked"), || Ok(())).unwrap();
+        assert_eq!((all.0.len(), all.1), (4, 0));
     }
 
     #[test]

@@ -1,115 +1,175 @@
-//! Sampling both sides: original and masked rows share one batch and one copy of the weights.
+//! Sampling both sides: rows that are not kept share one batch and one copy of each model's weights.
 
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
-use retmask_model::heads::HeadMask;
-use retmask_model::random::Stream;
-use retmask_model::text::TextCodec;
 use retmask_model::{ModelError, ModelResult};
 
 use super::Parameters;
 use super::answer::answer;
-use super::prompts::Prompt;
+use super::prompts::{self, Prompt, Templated};
+use super::side::{Answer, Answerer, Answerers, SIDES, Side, row_key};
 use crate::artifact::pairs::Response;
-use crate::contract::{Context, StageError, StageResult};
+use crate::contract::{Context, Rows, StageResult};
+use crate::rows::{Made, Row, kept, work_through};
 
-/// Which side of a pair a request writes. The name of its random stream holds the side and not the mask, so
-/// that runs with other masks have the same chosen side.
-#[derive(Debug, Clone, Copy)]
-enum Side {
-    Chosen,
-    Rejected,
+/// The row maps of both sides.
+///
+/// # Errors
+/// `Environment`: what is kept cannot be read.
+pub fn open_rows(parameters: &Parameters, answerers: &Answerers, context: &Context) -> StageResult<Vec<Box<dyn Rows>>> {
+    SIDES.iter().map(|side| context.rows(&side.scope(parameters, answerers.other.is_some())?)).collect()
 }
 
-const SIDES: [Side; 2] = [Side::Chosen, Side::Rejected];
+/// Whether a prompt leaves every model room for a response: from a kept answer where there is one.
+///
+/// # Errors
+/// `Environment`: what is kept cannot be read; what the chat template or the tokenizer says.
+pub fn fits(
+    parameters: &Parameters,
+    answerers: &Answerers,
+    maps: &mut [Box<dyn Rows>],
+    prompt: &Prompt,
+) -> StageResult<bool> {
+    let sides = if answerers.other.is_some() { &SIDES[..] } else { &SIDES[..1] };
+    for (map, &side) in sides.iter().enumerate() {
+        let fits = match kept::<Answer>(maps, &Row { map, key: row_key(prompt, 0) })? {
+            Some(answer) => matches!(answer, Answer::Given { .. }),
+            None => {
+                let answerer = answerers.of(side);
+                let templated = prompts::template(parameters, &answerer.codec, prompt)?;
+                answerer.has_room(parameters, templated.tokens.len())
+            }
+        };
+        if !fits {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// Samples (chosen, rejected) for every prompt and, within it, every sample.
 ///
 /// # Errors
-/// `Input` when the model names no end token; `Interrupted` when asked to stop; what the model says.
+/// `Interrupted` when asked to stop; what the model says.
 pub fn run(
     parameters: &Parameters,
-    decoder: &Decoder,
-    codec: &TextCodec,
-    mask: &HeadMask,
+    answerers: &Answerers,
     prompts: &[Prompt],
+    maps: Vec<Box<dyn Rows>>,
     context: &Context,
-) -> StageResult<Vec<(Response, Response)>> {
-    if codec.end_tokens().is_empty() {
-        return Err(StageError::input("the model names no end token, so no response would ever end")
-            .with_hint("give the model an `eos_token_id`"));
-    }
-    let samples = parameters.samples as usize;
-    let mut requests = Vec::with_capacity(prompts.len() * samples * SIDES.len());
+) -> StageResult<Vec<(Answer, Answer)>> {
+    let mut rows = Vec::with_capacity(prompts.len() * parameters.samples as usize * SIDES.len());
     for prompt in prompts {
         for sample in 0..parameters.samples {
-            requests.extend(SIDES.map(|side| request(parameters, codec, prompt, sample, side)));
+            let key = row_key(prompt, sample);
+            rows.extend((0..SIDES.len()).map(|map| Row { map, key }));
         }
     }
-    context.progress().phase("responses", "responses", requests.len() as u64);
-    let mut gather = Gather { codec, prompts, samples, context, responses: vec![None; requests.len()] };
-    generate(decoder, std::slice::from_ref(mask), &requests, &Limits::default(), &mut gather)?;
-    let responses: Option<Vec<Response>> = gather.responses.into_iter().collect();
-    let mut responses =
-        responses.ok_or_else(|| StageError::internal("the model did not complete every response"))?.into_iter();
-    let mut sides = Vec::with_capacity(prompts.len() * samples);
-    while let (Some(chosen), Some(rejected)) = (responses.next(), responses.next()) {
+    let sampler = Sampler { parameters, answerers, prompts, context };
+    let answers = work_through(context, maps, &rows, &mut |missing, made| sampler.make(missing, made))?;
+    let mut answers = answers.into_iter();
+    let mut sides = Vec::with_capacity(rows.len() / SIDES.len());
+    while let (Some(chosen), Some(rejected)) = (answers.next(), answers.next()) {
         sides.push((chosen, rejected));
     }
     Ok(sides)
 }
 
-fn request(parameters: &Parameters, codec: &TextCodec, prompt: &Prompt, sample: u32, side: Side) -> Request {
-    Request {
-        prompt: prompt.tokens.clone(),
-        mask: match side {
-            Side::Chosen => None,
-            Side::Rejected => Some(0),
-        },
-        max_new_tokens: parameters.max_new_tokens as usize,
-        stop_tokens: codec.end_tokens().to_vec(),
-        sampling: if parameters.temperature == 0.0 {
-            Sampling::Greedy
-        } else {
-            Sampling::Random {
-                temperature: parameters.temperature,
-                top_p: parameters.top_p,
-                stream: stream(parameters, prompt, sample, side),
+struct Sampler<'a> {
+    parameters: &'a Parameters,
+    answerers: &'a Answerers,
+    prompts: &'a [Prompt],
+    context: &'a Context,
+}
+
+/// A response to be sampled.
+struct Wanted {
+    row: usize,
+    side: Side,
+    templated: Templated,
+}
+
+impl Sampler<'_> {
+    fn make(&self, missing: &[usize], made: &mut Made<'_, Answer>) -> StageResult<()> {
+        let Self { answerers, context, .. } = self;
+        let mut wanted = Vec::with_capacity(missing.len());
+        for &row in missing {
+            let side = SIDES[row % SIDES.len()];
+            let answerer = answerers.of(side);
+            let templated = prompts::template(self.parameters, &answerer.codec, self.prompt(row))?;
+            if answerer.has_room(self.parameters, templated.tokens.len()) {
+                wanted.push(Wanted { row, side, templated });
+            } else {
+                made.done(row, Answer::TooLong { prompt_tokens: templated.tokens.len() as u32 })?;
             }
-        },
-        probe: false,
-        logit_gaps: false,
+            context.check_cancelled()?;
+        }
+        let models: [(&Answerer, Vec<Wanted>); 2] = match &answerers.other {
+            None => [(&answerers.model, wanted), (&answerers.model, Vec::new())],
+            Some(other) => {
+                let (chosen, rejected) = wanted.into_iter().partition(|wanted| wanted.side == Side::Chosen);
+                [(&answerers.model, chosen), (other, rejected)]
+            }
+        };
+        models.into_iter().filter(|(_, wanted)| !wanted.is_empty()).try_for_each(|(answerer, wanted)| {
+            context.progress().phase("load the model", "models", 1);
+            let decoder = Decoder::load(&answerer.checkpoint, self.parameters.numerics)?;
+            context.progress().advance(1);
+            let requests: Vec<Request> = wanted.iter().map(|wanted| self.request(wanted)).collect();
+            context.progress().phase("responses", "responses", requests.len() as u64);
+            let mut gather = Gather { answerer, context, wanted: &wanted, made };
+            Ok(generate(&decoder, answerers.mask.as_slice(), &requests, &Limits::default(), &mut gather)?)
+        })
+    }
+
+    /// The prompt of a row: rows stand by prompt, sample and side.
+    fn prompt(&self, row: usize) -> &Prompt {
+        &self.prompts[row / (self.parameters.samples as usize * SIDES.len())]
+    }
+
+    fn request(&self, wanted: &Wanted) -> Request {
+        let Wanted { row, side, templated } = wanted;
+        let parameters = self.parameters;
+        let sample = (row / SIDES.len()) as u32 % parameters.samples;
+        Request {
+            prompt: templated.tokens.clone(),
+            mask: (*side == Side::Rejected && self.answerers.mask.is_some()).then_some(0),
+            max_new_tokens: parameters.max_new_tokens as usize,
+            stop_tokens: self.answerers.of(*side).codec.end_tokens().to_vec(),
+            sampling: if parameters.temperature == 0.0 {
+                Sampling::Greedy
+            } else {
+                Sampling::Random {
+                    temperature: parameters.temperature,
+                    top_p: parameters.top_p,
+                    stream: side.stream(parameters, self.prompt(*row), sample),
+                }
+            },
+            probe: false,
+            logit_gaps: false,
+        }
     }
 }
 
-/// The random numbers of one response: named by what it is, never by its place. Both sides draw independently
-/// unless they are coupled.
-fn stream(parameters: &Parameters, prompt: &Prompt, sample: u32, side: Side) -> Stream {
-    let role: &[u8] = match side {
-        Side::Rejected if !parameters.coupled => b"rejected",
-        Side::Chosen | Side::Rejected => b"chosen",
-    };
-    Stream::derive(parameters.seed, &[&prompt.digest, role, &sample.to_le_bytes()])
-}
-
 /// Keeps each response's text as it arrives.
-struct Gather<'a> {
-    codec: &'a TextCodec,
-    prompts: &'a [Prompt],
-    samples: usize,
+struct Gather<'a, 'm> {
+    answerer: &'a Answerer,
     context: &'a Context,
-    responses: Vec<Option<Response>>,
+    wanted: &'a [Wanted],
+    made: &'a mut Made<'m, Answer>,
 }
 
-impl Sink for Gather<'_> {
+impl Sink for Gather<'_, '_> {
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()> {
-        let prompt = &self.prompts[request / (self.samples * SIDES.len())];
-        let text = self.codec.decode(&completion.tokens, true)?;
-        self.responses[request] = Some(Response {
-            text: answer(&text, prompt.opens_thoughts).to_owned(),
+        let Wanted { row, templated, .. } = &self.wanted[request];
+        let text = self.answerer.codec.decode(&completion.tokens, true)?;
+        let response = Response {
+            text: answer(&text, templated.opens_thoughts).to_owned(),
             tokens: completion.tokens.len() as u32,
             stop: completion.stop.name(),
-        });
+        };
+        let prompt_tokens = templated.tokens.len() as u32;
+        self.made.done(*row, Answer::Given { prompt_tokens, response })?;
         self.context.progress().advance(1);
         Ok(())
     }
@@ -117,22 +177,5 @@ impl Sink for Gather<'_> {
     fn processed(&mut self, count: usize) -> ModelResult<()> {
         self.context.progress().tokens(count as u64);
         if self.context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sides_draw_independently_unless_coupled_and_share_the_chosen_side() {
-        let prompt = Prompt { messages: vec![], tokens: vec![1], opens_thoughts: false, digest: [7; 32] };
-        let draw = |coupled, sample, side| {
-            stream(&Parameters { coupled, ..Parameters::default() }, &prompt, sample, side).next_u64()
-        };
-        assert_ne!(draw(false, 0, Side::Chosen), draw(false, 0, Side::Rejected));
-        assert_eq!(draw(true, 0, Side::Chosen), draw(true, 0, Side::Rejected));
-        assert_eq!(draw(true, 0, Side::Chosen), draw(false, 0, Side::Chosen));
-        assert_ne!(draw(false, 0, Side::Chosen), draw(false, 1, Side::Chosen));
     }
 }

@@ -21,7 +21,6 @@ pub use parameters::{Parameters, Prompt, ScoreForm, SentenceBreak, Stop};
 pub use trials::{Trial, build as build_trials};
 
 use retmask_model::Numerics;
-use retmask_model::decoder::Decoder;
 
 use crate::artifact::head_scores::{self, HeadScores};
 use crate::artifact::{Media, mask, published_scores};
@@ -91,10 +90,15 @@ impl Kind for ScoreHeads {
             trials::build(parameters, &codec, &inputs.one("needles")?.path, || context.check_cancelled())?;
         run::check_window(&trials, parameters, spec.context_length)?;
 
-        context.progress().phase("load the model", "models", 1);
-        let decoder = Decoder::load(&checkpoint, parameters.numerics)?;
-        context.progress().advance(1);
-        let outcomes = run::run(parameters, &decoder, &codec, mask.as_slice(), &trials, &needles, context)?;
+        let grid = run::Grid {
+            parameters,
+            checkpoint: &checkpoint,
+            codec: &codec,
+            mask: mask.as_ref(),
+            trials: &trials,
+            needles: &needles,
+        };
+        let outcomes = run::run(&grid, context)?;
 
         let scores = collect(layers, heads, &outcomes)?;
         context.progress().log(&format!("{} of {} trials counted", scores.counted(), trials.len()));

@@ -13,6 +13,7 @@ use super::trials::Trial;
 use crate::artifact::head_scores::HeadScores;
 use crate::artifact::{Media, schema, table};
 use crate::contract::{StageError, StageResult};
+use crate::rows::{Reader, RowResult, Writer};
 
 /// What a trial gave.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,23 @@ pub struct Outcome {
     pub rouge1_recall: f64,
     /// Scores of all heads (`layer * heads + head`) when the trial counted.
     pub scores: Option<Vec<f64>>,
+}
+
+impl RowResult for Outcome {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.text(&self.response);
+        bytes.numbers(&self.output_ids);
+        bytes.real(self.rouge1_recall);
+        bytes.byte(u8::from(self.scores.is_some()));
+        bytes.reals(self.scores.as_deref().unwrap_or_default());
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        let (response, output_ids, rouge1_recall) = (bytes.text()?, bytes.numbers()?, bytes.real()?);
+        let counted = bytes.byte()? == 1;
+        let scores = Some(bytes.reals()?).filter(|_| counted);
+        Some(Self { response, output_ids, rouge1_recall, scores })
+    }
 }
 
 /// Writes the trials table: a row per trial, in trial order.
