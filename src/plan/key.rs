@@ -55,6 +55,7 @@ impl StageKey {
     }
 
     /// The canonical bytes the digest is taken over.
+    #[cfg(test)]
     pub fn encode(&self) -> Vec<u8> {
         encode(&self.fields)
     }
