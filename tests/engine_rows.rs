@@ -173,6 +173,9 @@ fn longer_reordered_and_edited_lists_compute_what_is_new() {
     let table = workspace.succeeds(&["run", "pipeline.yaml", "--only", "pairs[mask=other]"]);
     assert!(table.out.contains("10 of 20 rows reused"), "{}", table.out);
     assert!(table.err.contains("pairs[mask=other]: 10 of 20 rows are kept from before"), "{}", table.err);
+    // What is forced computes everything, for comparison.
+    let forced = run(&workspace, &["--only", "pairs[mask=other]", "--force", "pairs*"]);
+    assert_eq!(forced["pairs[mask=other]"], [20, 0, 20]);
 }
 
 #[test]

@@ -21,9 +21,9 @@ use std::sync::{Arc, OnceLock};
 use retmask_cache::{Digest, Key, Lookup, MissReason, Output, Record, Store};
 use serde::Serialize;
 
+pub use difference::{Comparison, Difference, compare};
 pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
 pub use json::plan_json;
-pub use difference::{Comparison, Difference, compare};
 pub use reason::Reason;
 pub use recorded::{Nearest, Recorded};
 pub use row_scope::RowScopes;
@@ -133,6 +133,11 @@ impl<'a> Planner<'a> {
     /// A source as it was found.
     pub fn source(&self, index: SourceIndex) -> &SourceState {
         &self.sources[index.0]
+    }
+
+    /// Whether a stage runs although its result is known.
+    pub fn is_forced(&self, index: StageIndex) -> bool {
+        self.forced[index.0]
     }
 
     /// Looks for the hub's sources without a network.

@@ -53,8 +53,7 @@ impl Recorded {
     /// equally near ones the youngest; then the one of the lowest key, so that the answer is one.
     pub fn nearest(&self, kind: &str, epoch: u32, fields: &serde_json::Value, defaults: &Value) -> Option<Nearest<'_>> {
         let (filled, plain) = (readable(fields, defaults), readable(fields, &Value::Null));
-        let wanted =
-            |candidate: &Candidate| if candidate.record.provenance.epoch == epoch { &filled } else { &plain };
+        let wanted = |candidate: &Candidate| if candidate.record.provenance.epoch == epoch { &filled } else { &plain };
         let (mut least, mut near) = (usize::MAX, Vec::new());
         for candidate in self.kinds.get(kind)? {
             let differing = distance(&candidate.fields, wanted(candidate), least);

@@ -103,6 +103,8 @@ pub struct Job<'a> {
     pub threads: NonZeroUsize,
     pub progress: Arc<dyn Progress>,
     pub cancel: Cancel,
+    /// Whether rows that were computed before are taken; else all are computed.
+    pub reuse_rows: bool,
 }
 
 impl Job<'_> {
@@ -122,8 +124,11 @@ impl Job<'_> {
             inputs: self.resolved.inputs.clone(),
             numerics: self.stage.work.numerics(),
         };
-        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path())
-            .with_rows(Arc::new(StoredRows::new(store, scopes)));
+        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path());
+        let context = match self.reuse_rows {
+            true => context.with_rows(Arc::new(StoredRows::new(store, scopes))),
+            false => context,
+        };
         let created = SystemTime::now();
         let began = Instant::now();
         work(&*self.stage.work, self.threads, &prepared.inputs, &outputs, &context)?;

@@ -80,8 +80,16 @@ impl<'a> Scheduler<'a> {
                 let facts = planner.pipeline().stage(stage);
                 let (kind, key) = (facts.kind.name.to_owned(), resolved.key.to_string());
                 events.emit(&Event::StageStarted { stage: name, kind, key, reason });
-                let job =
-                    Job { planner, stage: facts, resolved: &resolved, threads, progress: progress.clone(), cancel };
+                let job = Job {
+                    planner,
+                    stage: facts,
+                    resolved: &resolved,
+                    threads,
+                    progress: progress.clone(),
+                    cancel,
+                    // What is forced to run is to be compared with what it made before, row for row.
+                    reuse_rows: !planner.is_forced(stage),
+                };
                 let made = job.run(&prepared)?;
                 Ok(Outcome::Made(made, progress.row_counts()))
             };

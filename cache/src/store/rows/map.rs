@@ -65,7 +65,6 @@ impl Store {
         let fields = serde_json::to_vec(fields)
             .map_err(|error| CacheError::internal(format!("the fields of a row map are no JSON: {error}")))?;
         let folder = self.layout().row_map(scope);
-        disk::make_folders(&folder)?;
         let mut map =
             RowMap { store: self.clone(), folder, fields, seal: Seal::new(scope), sources: Vec::new(), own: None };
         let _lock = map.lock()?;
@@ -382,15 +381,25 @@ impl Source {
     }
 }
 
-/// Takes the lock of the map in this folder, and notes that it was used.
+/// Takes the lock of the map in this folder, which is made where it is missing, and notes that it was used.
 pub(super) fn lock_map(folder: &Path) -> CacheResult<File> {
     let path = folder.join("lock");
     let failed = |error: io::Error| CacheError::store_io("lock", &path, &error);
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    file.lock().map_err(failed)?;
-    // Writing sets the time also where another user owns the file.
-    file.write_all_at(b"\n", 0).map_err(failed)?;
-    Ok(file)
+    loop {
+        disk::make_folders(folder)?;
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = match opened {
+            // Removed by a collector since it was made.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            other => other.map_err(failed)?,
+        };
+        file.lock().map_err(failed)?;
+        if lock::is_still_at(&file, &path).map_err(failed)? {
+            // Writing sets the time also where another user owns the file.
+            file.write_all_at(b"\n", 0).map_err(failed)?;
+            return Ok(file);
+        }
+    }
 }
 
 /// Everything in a map's folder, by name.

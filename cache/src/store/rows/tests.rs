@@ -103,8 +103,15 @@ fn of_several_writers_each_makes_its_own_and_sees_the_others() {
     second.put(&rows[2], &result(2)).unwrap();
     second.finish().unwrap();
     assert!(holds(&mut fixture.map(), 0..3));
+    let mut reader = fixture.map();
     assert!(fixture.store.remove_rows(&SCOPE).unwrap());
     assert_eq!(fixture.store.row_maps().unwrap(), []);
+    // Whoever had opened it reads on, and may begin to write.
+    assert!(holds(&mut reader, 0..3));
+    reader.put(&key(7), &result(7)).unwrap();
+    reader.finish().unwrap();
+    assert!(holds(&mut fixture.map(), [7]));
+    assert_eq!(fixture.map().get(&key(1)).unwrap(), None);
 }
 
 #[test]
