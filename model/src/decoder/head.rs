@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{Decoder, Pass};
 use crate::ModelResult;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{exp, maximum, sum_exp};
+use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
 use crate::kernels::matmul::{Left, Operand, Shape, matmul};
 use crate::ops::with_values;
 
@@ -91,7 +91,7 @@ pub(crate) fn head_gradients(
                 |((row, &target), &coefficient)| {
                     let largest = maximum(set, row);
                     let scale = (-coefficient / sum_exp(set, row, largest)) as f32;
-                    row.iter_mut().for_each(|logit| *logit = exp(*logit - largest) * scale);
+                    exp_times(set, row, largest, scale);
                     row[target as usize] += coefficient as f32;
                 },
             );

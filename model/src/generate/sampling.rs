@@ -2,7 +2,7 @@
 
 use super::Sampling;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{exp, maximum};
+use crate::kernels::elementwise::{exp_of_scaled, maximum};
 
 /// Index of the largest logit, the lowest index on equal logits, and its lead over the second.
 pub fn best_and_gap(logits: &[f32]) -> (usize, f32) {
@@ -26,9 +26,8 @@ pub fn choose(sampling: &mut Sampling, logits: &[f32]) -> usize {
         Sampling::Random { temperature, .. } if *temperature == 0.0 => return best_and_gap(logits).0,
         Sampling::Random { temperature, top_p, stream } => (*temperature, *top_p, stream),
     };
-    let largest = maximum(InstructionSet::best(), logits);
-    let inverse = (1.0 / temperature) as f32;
-    let weights: Vec<f32> = logits.iter().map(|&logit| exp((logit - largest) * inverse)).collect();
+    let set = InstructionSet::best();
+    let weights = exp_of_scaled(set, logits, maximum(set, logits), (1.0 / temperature) as f32);
     let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
     let draw = stream.uniform();
     if top_p >= 1.0 {

@@ -80,6 +80,41 @@ pub fn sum_exp(set: InstructionSet, values: &[f32], shift: f32) -> f64 {
     })
 }
 
+/// Replaces `values` by `exp(values - shift) * scale`.
+pub fn exp_times(set: InstructionSet, values: &mut [f32], shift: f32, scale: f32) {
+    dispatch!(set, body(values: &mut [f32], shift: f32, scale: f32) {
+        values.iter_mut().for_each(|value| *value = exp(*value - shift) * scale);
+    });
+}
+
+/// `exp((values - shift) * factor)`.
+pub fn exp_of_scaled(set: InstructionSet, values: &[f32], shift: f32, factor: f32) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    let into = out.as_mut_slice();
+    dispatch!(set, body(values: &[f32], shift: f32, factor: f32, into: &mut [f32]) {
+        into.iter_mut().zip(values).for_each(|(out, value)| *out = exp((value - shift) * factor));
+    });
+    out
+}
+
+/// Attention's way back through one row of its softmax: `scores` become the probabilities `p = exp(scores * scale -
+/// log_sum)`, and `gradients`, those of the probabilities, become those of the scores, `p * (gradient - correction) * scale`.
+pub fn softmax_backward(
+    set: InstructionSet,
+    scores: &mut [f32],
+    gradients: &mut [f32],
+    scale: f32,
+    log_sum: f32,
+    correction: f32,
+) {
+    dispatch!(set, body(scores: &mut [f32], gradients: &mut [f32], scale: f32, log_sum: f32, correction: f32) {
+        for (p, gradient) in scores.iter_mut().zip(gradients) {
+            *p = exp(*p * scale - log_sum);
+            *gradient = *p * (*gradient - correction) * scale;
+        }
+    });
+}
+
 /// The largest value; negative infinity for an empty slice.
 pub fn maximum(set: InstructionSet, values: &[f32]) -> f32 {
     dispatch!(set, body(values: &[f32]) -> f32 {
@@ -224,7 +259,11 @@ mod tests {
             swiglu_backward(set, &values, &up, &gated, &mut a, &mut b);
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let total = sum_exp(set, &values, 20.0).to_bits();
-            (sum.to_bits(), total, maximum(set, &values).to_bits(), bits(&soft), bits(&gated), bits(&a), bits(&b))
+            exp_times(set, &mut gated, 0.5, -1.75);
+            softmax_backward(set, &mut a, &mut b, 0.125, 0.75, -0.3);
+            let scaled = exp_of_scaled(set, &values, 2.5, 0.6);
+            let all = [soft, gated, a, b, scaled].concat();
+            (sum.to_bits(), total, maximum(set, &values).to_bits(), bits(&all))
         };
         let expected = run(InstructionSet::Portable);
         for set in InstructionSet::available() {

@@ -8,6 +8,8 @@ use super::simd::dispatch;
 
 /// Rows one task normalises.
 const TASK_ROWS: usize = 16;
+/// Columns of the weight's gradient that one task adds up.
+const COLUMNS: usize = 32;
 
 /// Normalises each row of `x` ([rows, width]) and multiplies by `weight` ([width]).
 pub fn rms_norm(set: InstructionSet, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
@@ -61,7 +63,9 @@ pub fn rms_norm_backward(
     grad_weight: &mut [f32],
 ) {
     let width = weight.len();
-    let scales: Vec<f32> = x.par_chunks_exact(width).map(|x| inverse_root_mean_square(x, epsilon)).collect();
+    let scale_of =
+        |x: &[f32]| dispatch!(set, body(x: &[f32], epsilon: f32) -> f32 { inverse_root_mean_square(x, epsilon) });
+    let scales: Vec<f32> = x.par_chunks_exact(width).map(scale_of).collect();
     grad_x
         .par_chunks_exact_mut(width)
         .zip(x.par_chunks_exact(width))
@@ -79,13 +83,17 @@ pub fn rms_norm_backward(
             });
         });
     // Each task owns some columns and adds its rows in ascending order.
-    grad_weight.par_chunks_mut(32).enumerate().for_each(|(block, sums)| {
+    grad_weight.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, sums)| {
         sums.fill(0.0);
-        for (row, &scale) in scales.iter().enumerate() {
-            let start = row * width + block * 32;
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = (grad[start + i] * x[start + i]).mul_add(scale, *sum);
-            }
+        let first = block * COLUMNS;
+        let rows = x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(&scales);
+        for ((x, grad), &scale) in rows {
+            let (x, grad) = (&x[first..], &grad[first..]);
+            dispatch!(set, body(x: &[f32], grad: &[f32], scale: f32, sums: &mut [f32]) {
+                for ((sum, x), grad) in sums.iter_mut().zip(x).zip(grad) {
+                    *sum = (grad * x).mul_add(scale, *sum);
+                }
+            });
         }
     });
 }

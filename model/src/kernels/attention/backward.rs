@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::exp;
+use crate::kernels::elementwise::softmax_backward;
 use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
+use crate::kernels::simd::dispatch;
 use crate::spec::AttentionSpan;
 
 /// (token, head) pairs handled together: four register tiles.
@@ -102,6 +103,13 @@ fn gather(source: &[f32], heads: usize, head: usize, head_dim: usize, padded: us
     out
 }
 
+/// The dot product, terms added from the first to the last.
+fn in_order_dot(set: InstructionSet, a: &[f32], b: &[f32]) -> f32 {
+    dispatch!(set, body(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).fold(0.0, |sum, (&a, &b)| a.mul_add(b, sum))
+    })
+}
+
 fn head_gradients(
     set: InstructionSet,
     layout: HeadLayout,
@@ -148,7 +156,7 @@ fn head_gradients(
             let grad_row = &sequence.grad_out[place * head_dim..][..head_dim];
             grad[i * padded..][..head_dim].copy_from_slice(grad_row);
             let out_row = &sequence.out[place * head_dim..][..head_dim];
-            corrections[i] = grad_row.iter().zip(out_row).fold(0.0, |sum, (&g, &o)| g.mul_add(o, sum));
+            corrections[i] = in_order_dot(set, grad_row, out_row);
             log_sums[i] = sequence.log_sums[place];
         }
         grad_q.fill(0.0);
@@ -180,16 +188,16 @@ fn head_gradients(
             product(&grad, &value_panels, &mut ds);
             for (i, &row) in rows.iter().enumerate() {
                 let position = row / group;
-                let visible = first_key(span, position)..position + 1;
+                // Where in the tile the keys in sight begin and end.
+                let end = (position + 1).saturating_sub(tile_start).min(width);
+                let start = first_key(span, position).saturating_sub(tile_start).min(end);
                 let (p, ds) = (&mut p[i * KEY_TILE..][..width], &mut ds[i * KEY_TILE..][..width]);
-                for (key, (p, ds)) in p.iter_mut().zip(ds).enumerate() {
-                    if visible.contains(&(tile_start + key)) {
-                        *p = exp(*p * scale - log_sums[i]);
-                        *ds = *p * (*ds - corrections[i]) * scale;
-                    } else {
-                        (*p, *ds) = (0.0, 0.0);
-                    }
+                for hidden in [0..start, end..width] {
+                    p[hidden.clone()].fill(0.0);
+                    ds[hidden].fill(0.0);
                 }
+                let (p, ds) = (&mut p[start..end], &mut ds[start..end]);
+                softmax_backward(set, p, ds, scale, log_sums[i], corrections[i]);
             }
             // dQ: sums over the keys of this tile.
             for row in (0..height).step_by(TILE_ROWS) {

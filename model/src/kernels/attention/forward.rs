@@ -6,6 +6,7 @@ use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::{exp, exp_and_sum, maximum};
 use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
+use crate::kernels::simd::dispatch;
 use crate::spec::AttentionSpan;
 
 /// Most rows of a block: a tile of keys and values is read once for all of them.
@@ -120,6 +121,15 @@ struct Row {
     second: f32,
 }
 
+/// What the sums so far are multiplied by when the maximum rises: e^difference.
+fn shrinkage(set: InstructionSet, difference: f32) -> f32 {
+    // In most tiles it stays.
+    if difference == 0.0 {
+        return 1.0;
+    }
+    dispatch!(set, body(difference: f32) -> f32 { exp(difference) })
+}
+
 /// Adds one tile of keys, of which `visible` are in sight of the last row, to up to 12 rows of a block.
 #[expect(clippy::too_many_arguments, reason = "the body of one loop, apart for its length")]
 fn attend_tile(
@@ -181,7 +191,7 @@ fn attend_tile(
             scores.fill(0.0);
             continue;
         }
-        let shrink = exp(state.maximum - new_maximum);
+        let shrink = shrinkage(set, state.maximum - new_maximum);
         state.sum = state.sum * shrink + exp_and_sum(set, scores, new_maximum);
         if state.maximum != new_maximum {
             scratch.sums[row * padded..][..padded].iter_mut().for_each(|sum| *sum *= shrink);
