@@ -1,7 +1,12 @@
 //! `retmask helmet`: the benchmark outside of pipelines.
 
+mod comparison;
+mod formats;
 mod lines;
+mod published;
 mod score;
+mod systems;
+mod table;
 mod templates;
 mod written;
 
@@ -19,6 +24,8 @@ pub struct Arguments {
 enum Command {
     /// Score predictions of any system by a dataset's metrics
     Score(score::Arguments),
+    /// The paper's table from runs: categories by length, systems side by side, with intervals of the differences
+    Table(table::Arguments),
     /// Take the benchmark's own wording from a checkout of its repository, for the port `templates`
     Templates(templates::Arguments),
 }
@@ -30,6 +37,7 @@ enum Command {
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     match &arguments.command {
         Command::Score(arguments) => score::execute(arguments, settings),
+        Command::Table(arguments) => table::execute(arguments, settings),
         Command::Templates(arguments) => templates::execute(arguments, settings),
     }
 }

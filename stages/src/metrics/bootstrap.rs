@@ -137,6 +137,19 @@ pub fn paired_difference(
     second: &[Scored<'_>],
     bootstrap: Bootstrap<'_>,
 ) -> Result<Interval, PairingError> {
+    let groups = differences(first, second)?;
+    let groups: Vec<&[Observation<'_>]> = groups.values().map(Vec::as_slice).collect();
+    bootstrap.mean_of_means(&groups).ok_or(PairingError::Empty)
+}
+
+/// The differences `second - first` example by example, by (dataset, length).
+///
+/// # Errors
+/// As [`paired_difference`], but for nothing to compare.
+pub fn differences<'a>(
+    first: &[Scored<'a>],
+    second: &[Scored<'a>],
+) -> Result<BTreeMap<(&'a str, u32), Vec<Observation<'a>>>, PairingError> {
     let (first, second) = (by_example(first)?, by_example(second)?);
     let mut groups: BTreeMap<(&str, u32), Vec<Observation<'_>>> = BTreeMap::new();
     let lonely = first.keys().find(|key| !second.contains_key(*key));
@@ -151,8 +164,7 @@ pub fn paired_difference(
         let difference = Observation { cluster: one.cluster, value: other.value - one.value };
         groups.entry((dataset, length)).or_default().push(difference);
     }
-    let groups: Vec<&[Observation<'_>]> = groups.values().map(Vec::as_slice).collect();
-    bootstrap.mean_of_means(&groups).ok_or(PairingError::Empty)
+    Ok(groups)
 }
 
 type ByExample<'a, 'b> = BTreeMap<(&'a str, u32, u32), &'b Scored<'a>>;
