@@ -117,3 +117,29 @@ fn a_full_disk_under_standard_output_is_the_machines_fault() {
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(output.stderr, b"error: cannot write to standard output: No space left on device (os error 28)\n");
 }
+
+#[test]
+fn every_command_is_in_the_manual_and_completed_by_a_shell() {
+    let commands = ["run", "plan", "explain", "why", "status", "logs", "init", "schema", "completions", "man"];
+    let page = run("", &["man"]);
+    assert_eq!(page.code, Some(0), "{}", page.err);
+    assert!(page.out.contains(".TH retmask 1"), "{}", page.out);
+    let script = run("", &["completions", "bash"]);
+    assert_eq!(script.code, Some(0), "{}", script.err);
+    // What bash proposes for the beginning of a command.
+    let propose = |typed: &str| {
+        let ask = format!("{}\nCOMP_WORDS=(retmask {typed}); COMP_CWORD=1; _retmask retmask {typed} retmask; echo \"${{COMPREPLY[*]}}\"", script.out);
+        let output = std::process::Command::new("bash").args(["--norc", "-c", &ask]).output().expect("bash");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for command in commands {
+        assert!(page.out.contains(&format!("retmask\\-{command}(1)")), "{command}: {}", page.out);
+        assert!(propose(command).split_whitespace().any(|word| word == command), "{command}");
+    }
+    assert_eq!(propose("exp"), "explain export\n");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pages = run("", &["man", "--to", folder.path().to_str().expect("UTF-8")]);
+    assert_eq!(pages.code, Some(0), "{}", pages.err);
+    let explain = std::fs::read_to_string(folder.path().join("retmask-explain.1")).expect("a page");
+    assert!(explain.contains("STAGE"), "{explain}");
+}

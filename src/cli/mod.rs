@@ -2,13 +2,16 @@
 
 mod cache;
 mod check;
+mod completions;
 mod diff;
 mod explain;
 mod export;
 mod graph;
 mod helmet;
+mod init;
 mod lock;
 mod logs;
+mod man;
 mod model;
 mod plan;
 mod run;
@@ -25,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use settings::Settings;
 
@@ -94,12 +97,18 @@ enum Command {
     Graph(graph::Arguments),
     /// Check a pipeline file and say what is wrong with it
     Check(check::Arguments),
+    /// Write a commented pipeline for a model
+    Init(init::Arguments),
     /// Write the JSON schema of a pipeline file, for editors
     Schema(schema::Arguments),
     /// Ask a model directly
     Model(model::Arguments),
     /// The HELMET benchmark outside of pipelines: score predictions of any system
     Helmet(helmet::Arguments),
+    /// Write what a shell needs to complete commands and flags
+    Completions(completions::Arguments),
+    /// Write the manual page
+    Man(man::Arguments),
 }
 
 /// A pipeline file and what overrides it.
@@ -175,6 +184,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The commands as they are declared.
+fn command() -> clap::Command {
+    Arguments::command()
+}
+
 fn execute(command: &Command, settings: &Settings) -> Result<()> {
     match command {
         Command::Run(arguments) => run::execute(arguments, settings),
@@ -191,8 +205,11 @@ fn execute(command: &Command, settings: &Settings) -> Result<()> {
         Command::Cache(arguments) => cache::execute(arguments, settings),
         Command::Graph(arguments) => graph::execute(arguments, settings),
         Command::Check(arguments) => check::execute(arguments, settings),
+        Command::Init(arguments) => init::execute(arguments, settings),
         Command::Schema(arguments) => schema::execute(arguments, settings),
         Command::Model(arguments) => model::execute(arguments, settings),
         Command::Helmet(arguments) => helmet::execute(arguments, settings),
+        Command::Completions(arguments) => completions::execute(arguments, settings),
+        Command::Man(arguments) => man::execute(arguments, settings),
     }
 }

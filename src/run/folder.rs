@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::plan::{HubFacts, Planner};
 
-/// How a run stands.
+/// How a run stands by its record. One that was killed still says that it is running; see [`super::standing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
@@ -32,18 +32,6 @@ pub enum RunState {
     Finished,
     Failed,
     Interrupted,
-}
-
-impl RunState {
-    /// The name in `run.json`. A run that was killed still says that it is running; see [`super::standing`].
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
-    }
 }
 
 /// The content of `run.json`.

@@ -6,6 +6,7 @@
 pub mod background;
 pub mod model_free;
 pub mod shared;
+pub mod json_schema;
 pub mod workspace;
 
 use std::fs;
