@@ -12,6 +12,7 @@ mod publish;
 mod read;
 mod records;
 mod rows;
+mod settle;
 mod staging;
 mod uses;
 
@@ -19,7 +20,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::layout::Layout;
 use self::staging::Session;
@@ -78,7 +79,11 @@ pub struct InUse(#[expect(dead_code, reason = "held, not read")] Arc<Session>);
 /// A content-addressed store in one folder. Cheap to open and to clone; safe to use from many threads
 /// and many processes at once.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(
+    Arc<Inner>,
+    /// Whether syncs are put off.
+    bool,
+);
 
 #[derive(Debug)]
 struct Inner {
@@ -86,6 +91,8 @@ struct Inner {
     options: Options,
     memo: Memo,
     session: Mutex<Option<Arc<Session>>>,
+    /// Since when syncs are put off.
+    unsettled: Mutex<Option<Instant>>,
 }
 
 impl Store {
@@ -115,7 +122,8 @@ impl Store {
         // itself where it matters.
         let _ = staging::remove_orphans(&layout);
         let memo = Memo::new(layout.memo());
-        Ok(Self(Arc::new(Inner { layout, options, memo, session: Mutex::new(None) })))
+        let (session, unsettled) = (Mutex::new(None), Mutex::new(None));
+        Ok(Self(Arc::new(Inner { layout, options, memo, session, unsettled }), false))
     }
 
     /// The store's folder.

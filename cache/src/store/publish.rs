@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::blobs::BlobState;
 use super::staging::Staging;
@@ -174,6 +175,10 @@ impl Store {
         let paths: Vec<_> = paths.collect();
         let together = match self.options().durability {
             Durability::None => return Ok(()),
+            Durability::Batch if self.1 => {
+                self.put_off(Instant::now());
+                return Ok(());
+            }
             Durability::Batch => paths.len() >= SYNC_TOGETHER_FROM,
             Durability::Strict => false,
         };

@@ -4,6 +4,7 @@ mod faults;
 mod flips;
 mod kill;
 mod outcomes;
+mod settle;
 
 use std::collections::BTreeMap;
 use std::fs;
