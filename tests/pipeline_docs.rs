@@ -60,7 +60,11 @@ fn describe<K: Kind>(page: &mut String) {
         }
         page.push('\n');
     }
-    let _ = writeln!(page, "| output | media | what |\n|---|---|---|");
+    if K::DECLARES_PORTS {
+        let _ = writeln!(page, "What it reads and writes is [declared by the stage](#any-program).");
+    } else {
+        let _ = writeln!(page, "| output | media | what |\n|---|---|---|");
+    }
     for port in K::OUTPUTS {
         let _ = writeln!(page, "| `{}` | `{}` | {} |", port.name, port.media.name(), cell(port.summary));
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::pipeline::{Origin, StageIndex};
-use crate::plan::{Comparison, Difference, NOT_KNOWN, Planner, Results, role};
+use crate::plan::{Comparison, Difference, NOT_KNOWN, Planner, Results};
 
 /// A field that differs.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -79,7 +79,7 @@ fn causes(
     for difference in &comparison.differences {
         let mut cause = Cause { difference: difference.clone(), from: None, not_known: false };
         let input = difference.field.strip_prefix("in.");
-        let binding = input.and_then(|input| pipeline.stage(stage).inputs.iter().find(|binding| role(binding) == input));
+        let binding = input.and_then(|input| pipeline.stage(stage).inputs.iter().find(|binding| binding.role() == input));
         if let (Some(input), Some(binding)) = (input, binding) {
             cause.not_known = planner.digest_of(binding, results)?.is_none();
             if cause.not_known {

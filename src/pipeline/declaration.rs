@@ -6,7 +6,7 @@ use super::graph::{KindFacts, Resources, Source};
 use super::matrix::Instance;
 use super::substitute::Expanded;
 use super::tree::{Entry, Mapping, Meaning, Node};
-use super::{Diagnostic, Place, kinds, names, resources, sources};
+use super::{Diagnostic, Place, kinds, names, own_ports, resources, sources};
 
 /// The version of the file format this program reads.
 const VERSION: u64 = 1;
@@ -139,7 +139,7 @@ fn stage<'a>(entry: &'a Entry, instance: &'a Instance, faults: &mut Vec<Diagnost
         }
         Some(kind) => {
             if let Some(name) = text(&kind.value, "`kind`", faults) {
-                stage.kind = kinds::find(name);
+                stage.kind = kinds::find(name).map(|kind| own_ports::declared(kind, keys, faults));
                 if stage.kind.is_none() {
                     let mut fault =
                         Diagnostic::new(kind.value.place, format!("there is no kind `{}`", super::tree::shorten(name)));

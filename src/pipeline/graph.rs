@@ -23,12 +23,20 @@ pub struct KindFacts {
     pub epoch: u32,
     pub inputs: &'static [InputPort],
     pub outputs: &'static [OutputPort],
+    /// Whether a stage declares its ports itself; then these are the stage's.
+    pub declares_ports: bool,
 }
 
 impl KindFacts {
     /// The facts of a kind.
     pub fn of<K: Kind>() -> Self {
-        Self { name: K::NAME, epoch: K::EPOCH, inputs: K::INPUTS, outputs: K::OUTPUTS }
+        Self {
+            name: K::NAME,
+            epoch: K::EPOCH,
+            inputs: K::INPUTS,
+            outputs: K::OUTPUTS,
+            declares_ports: K::DECLARES_PORTS,
+        }
     }
 
     /// The output port of this name.
@@ -52,6 +60,11 @@ pub trait Work: Send + Sync {
 
     /// The class of arithmetic the result depends on.
     fn numerics(&self) -> Option<Numerics>;
+
+    /// The program outside this process that does the work.
+    fn program(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Where a source's bytes are.
@@ -116,6 +129,14 @@ pub struct Binding {
     pub origin: Origin,
     /// What flows along the edge.
     pub media: Media,
+}
+
+impl Binding {
+    /// `port`, or `port.label` on a labelled port.
+    pub fn role(&self) -> String {
+        let port = self.port.name;
+        if self.label.is_empty() { port.to_owned() } else { format!("{port}.{}", self.label) }
+    }
 }
 
 /// One stage of a pipeline.

@@ -172,12 +172,25 @@ impl Visitor for Kinds {
         let required: Vec<&str> =
             K::INPUTS.iter().filter(|port| port.arity == Arity::One).map(|port| port.name).collect();
         let ports: Map<String, Value> = K::INPUTS.iter().map(|port| (port.name.to_owned(), input(port))).collect();
-        let inputs = json!({
-            "type": ["object", "null"],
-            "additionalProperties": false,
-            "required": required,
-            "properties": ports,
-        });
+        let inputs = if K::DECLARES_PORTS {
+            let labelled = json!({
+                "type": "object",
+                "propertyNames": { "pattern": LABEL_PATTERN },
+                "additionalProperties": { "type": "string" },
+            });
+            json!({
+                "type": ["object", "null"],
+                "propertyNames": { "pattern": NAME_PATTERN },
+                "additionalProperties": { "anyOf": [{ "type": "string" }, labelled] },
+            })
+        } else {
+            json!({
+                "type": ["object", "null"],
+                "additionalProperties": false,
+                "required": required,
+                "properties": ports,
+            })
+        };
         let needs: &[&str] = if required.is_empty() { &[] } else { &["in"] };
         self.rules.push(json!({
             "if": { "required": ["kind"], "properties": { "kind": { "const": K::NAME } } },

@@ -36,9 +36,15 @@ pub struct Decoded {
 }
 
 /// Decodes a stage's `with` into the parameters of its kind, all faults together; `None` after a fault.
-/// `place` is where a fault of the whole is shown.
-pub fn parameters(kind: &str, with: Option<&Node>, place: Place, faults: &mut Vec<Diagnostic>) -> Option<Decoded> {
-    registry::visit(kind, &mut Decode { with, place, faults }).flatten()
+/// `roles` are its inputs, as `port` or `port.label`; `place` is where a fault of the whole is shown.
+pub fn parameters(
+    kind: &str,
+    with: Option<&Node>,
+    roles: &[String],
+    place: Place,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<Decoded> {
+    registry::visit(kind, &mut Decode { with, roles, place, faults }).flatten()
 }
 
 struct Typed<K: Kind> {
@@ -53,10 +59,15 @@ impl<K: Kind> Work for Typed<K> {
     fn numerics(&self) -> Option<Numerics> {
         K::numerics(&self.parameters)
     }
+
+    fn program(&self) -> Option<&str> {
+        K::program(&self.parameters)
+    }
 }
 
 struct Decode<'a> {
     with: Option<&'a Node>,
+    roles: &'a [String],
     place: Place,
     faults: &'a mut Vec<Diagnostic>,
 }
@@ -88,7 +99,8 @@ impl Visitor for Decode<'_> {
                 return None;
             }
         };
-        if let Err(error) = K::validate(&parameters) {
+        let valid = K::validate(&parameters).and_then(|()| K::validate_inputs(&parameters, self.roles));
+        if let Err(error) = valid {
             let (place, used) = self.place_of_field(&error.field);
             let mut fault = Diagnostic::new(place, format!("`{}`: {}", error.field, error.message));
             if let Some(used) = used {

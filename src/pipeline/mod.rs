@@ -22,6 +22,7 @@ mod matrix;
 mod names;
 mod only;
 mod overrides;
+mod own_ports;
 mod place;
 mod resources;
 mod sources;

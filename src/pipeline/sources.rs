@@ -20,6 +20,8 @@ pub const PATH_TYPES: &[(&str, Media)] = &[
     ("tokenizer", Media::Tokenizer),
     ("published-scores", Media::PublishedScores),
     ("preference-set", Media::PreferenceSet),
+    ("file", Media::File),
+    ("folder", Media::Folder),
 ];
 /// The type key of a model built into the program.
 pub const EMBEDDED: &str = "embedded";

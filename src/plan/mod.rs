@@ -19,6 +19,8 @@ mod value;
 use std::sync::{Arc, OnceLock};
 
 use retmask_cache::{Digest, Key, Lookup, MissReason, Output, Record, Store};
+use retmask_stages::artifact::Form;
+use retmask_stages::command::find_program;
 use serde::Serialize;
 
 pub use difference::{Comparison, Difference, compare};
@@ -30,7 +32,7 @@ pub use row_scope::RowScopes;
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
 use crate::error::{Error, Result};
-use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, StageIndex};
+use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, Stage, StageIndex};
 use key::{KeyInput, StageKey};
 use parameters::Encoded;
 use value::Value;
@@ -84,6 +86,8 @@ pub struct Planner<'a> {
     store: &'a Store,
     sources: Vec<SourceState>,
     parameters: Vec<Encoded>,
+    /// The content of the programs that stages run.
+    programs: Vec<Option<Digest>>,
     /// The stages that run although their results are there.
     forced: Vec<bool>,
     /// All records, read when the first miss is to be explained.
@@ -91,10 +95,12 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Finds and digests the sources; those of the hub remain to be looked for or fetched.
+    /// Finds and digests the sources and the programs that stages run; sources of the hub remain to be looked for or
+    /// fetched.
     ///
     /// # Errors
-    /// `Environment` when a source or the store cannot be read. A missing source is no error here.
+    /// `Input` when a program is not there; `Environment` when a source or the store cannot be read. A missing source
+    /// is no error here.
     pub fn new(pipeline: &'a Pipeline, store: &'a Store) -> Result<Self> {
         let mut used = vec![false; pipeline.sources().len()];
         for binding in pipeline.stages().iter().flat_map(|stage| &stage.inputs) {
@@ -110,6 +116,7 @@ impl<'a> Planner<'a> {
             store,
             sources: sources.collect::<Result<_>>()?,
             parameters: pipeline.stages().iter().map(parameters::encode).collect::<Result<_>>()?,
+            programs: pipeline.stages().iter().map(|stage| program(store, stage)).collect::<Result<_>>()?,
             forced: vec![false; pipeline.stages().len()],
             recorded: OnceLock::new(),
         })
@@ -186,7 +193,7 @@ impl<'a> Planner<'a> {
             let Some(digest) = self.digest_of(binding, results)? else { return Ok(None) };
             inputs.push(key_input(binding, digest.to_string()));
         }
-        let key = self.key(index, &inputs);
+        let key = self.key(index, inputs.clone());
         Ok(Some(Resolved { key: key.digest(), fields: key.to_json(), inputs }))
     }
 
@@ -197,13 +204,25 @@ impl<'a> Planner<'a> {
             let digest = self.digest_of(binding, results)?;
             inputs.push(key_input(binding, digest.map_or_else(|| NOT_KNOWN.to_owned(), |digest| digest.to_string())));
         }
-        Ok(self.key(index, &inputs).to_json())
+        Ok(self.key(index, inputs).to_json())
     }
 
-    fn key(&self, index: StageIndex, inputs: &[KeyInput]) -> StageKey {
+    fn key(&self, index: StageIndex, mut inputs: Vec<KeyInput>) -> StageKey {
         let stage = self.pipeline.stage(index);
+        if let Some(digest) = self.programs[index.0] {
+            let (role, media) = ("program".to_owned(), "retmask/program;v1".to_owned());
+            inputs.push(KeyInput { role, media, digest: digest.to_string() });
+        }
         let parameters = &self.parameters[index.0].values;
-        StageKey::new(stage.kind.name, stage.kind.epoch, parameters, inputs, stage.work.numerics())
+        StageKey::new(stage.kind.name, stage.kind.epoch, parameters, &inputs, stage.work.numerics())
+    }
+
+    /// Whether the program that a stage runs is still the one in its key; a stage without one has not changed.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn same_program(&self, index: StageIndex) -> Result<bool> {
+        Ok(program(self.store, self.pipeline.stage(index))? == self.programs[index.0])
     }
 
     /// The content of an input, where it is known.
@@ -328,11 +347,26 @@ pub fn recorded_differences(store: &Store, old: &Key, new: &Key) -> Result<Optio
     Ok(Some(compare(&old.provenance.fields, &new.provenance.fields, &defaults).differences))
 }
 
+/// The content of the program that a stage runs.
+fn program(store: &Store, stage: &Stage) -> Result<Option<Digest>> {
+    let Some(program) = stage.work.program() else { return Ok(None) };
+    let path = find_program(program).map_err(|error| {
+        let error = Error::from(error);
+        match error {
+            Error::Message { fault, message, hint } => {
+                Error::Message { fault, message: format!("stage `{}`: {message}", stage.name), hint }
+            }
+            other => other,
+        }
+    })?;
+    source_digest(store, &path, Form::File).map(Some)
+}
+
 /// Stands for the digest of an input that is not known yet.
 pub const NOT_KNOWN: &str = "not known yet";
 
 fn key_input(binding: &Binding, digest: String) -> KeyInput {
-    KeyInput { role: role(binding), media: binding.media.name().to_owned(), digest }
+    KeyInput { role: binding.role(), media: binding.media.name().to_owned(), digest }
 }
 
 /// A parameter of a recorded result.
@@ -372,12 +406,6 @@ fn flatten(path: &str, value: &Value, own: Option<&Value>, list: &mut Vec<Record
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         flatten(&path, value, own, list);
     }
-}
-
-/// `port`, or `port.label` on a labelled port.
-pub fn role(binding: &Binding) -> String {
-    let port = binding.port.name;
-    if binding.label.is_empty() { port.to_owned() } else { format!("{port}.{}", binding.label) }
 }
 
 /// The output of a port in a record of the stage's own kind and epoch.

@@ -62,8 +62,13 @@ impl Visitor for Encode<'_> {
         let parameters: K::Parameters = serde_json::from_value(Json::Object(self.parameters.clone()))
             .map_err(|error| Fault::Decode(error.to_string()))?;
         let of_value = |error: super::value::ValueError| Fault::Value(error.to_string());
+        let mut values = key::parameters(&parameters).map_err(of_value)?;
+        // What it contains is in the key, so that its name and path are not.
+        if let (Value::Map(fields), Some(_)) = (&mut values, K::program(&parameters)) {
+            fields.remove("program");
+        }
         Ok(Encoded {
-            values: key::parameters(&parameters).map_err(of_value)?,
+            values,
             defaults: Value::of(&K::Parameters::default()).map_err(of_value)?,
         })
     }

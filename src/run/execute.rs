@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use retmask_cache::{Committed, Digest, DigestKind, Output, Provenance, Readable, Reading, Record, Staging};
 use retmask_stages::artifact::{Form, Media, schema, table};
-use retmask_stages::contract::{Cancel, Context, Inputs, OutputPort, Outputs, Progress};
+use retmask_stages::contract::{Cancel, Context, Fault, Inputs, OutputPort, Outputs, Progress};
 
 use super::folder::versions;
 use super::rows::StoredRows;
@@ -35,6 +35,9 @@ pub enum Preparation {
     Ready(Prepared),
     Lost(Vec<(StageIndex, String)>),
 }
+
+/// A result that took less than this to make is synced with others.
+const QUICK: Duration = Duration::from_millis(250);
 
 /// What running a stage gave.
 #[derive(Debug)]
@@ -98,6 +101,7 @@ pub fn prepare(planner: &Planner<'_>, index: StageIndex, results: &Results) -> R
 /// What running one stage needs besides its inputs.
 pub struct Job<'a> {
     pub planner: &'a Planner<'a>,
+    pub index: StageIndex,
     pub stage: &'a Stage,
     pub resolved: &'a Resolved,
     pub threads: NonZeroUsize,
@@ -133,17 +137,24 @@ impl Job<'_> {
         let began = Instant::now();
         work(&*self.stage.work, self.threads, &prepared.inputs, &outputs, &context)?;
         let duration = began.elapsed();
+        // What is quickly made is quickly made again: many such results share a sync.
+        let store = if duration < QUICK { &store.soon() } else { store };
         drop(scratch);
         for (source, path, media, digest) in &prepared.in_place {
             self.still_the_same(*source, path, *media, digest)?;
+        }
+        if !self.planner.same_program(self.index)? {
+            return Err(Error::input("the program changed while it was running; nothing was published")
+                .with_hint("run again once nothing writes there"));
         }
         let ports = self.stage.kind.outputs;
         let digests = ports
             .iter()
             .map(|port| check(self.stage.kind.name, port, &outputs.path(port.name)))
-            .collect::<Result<Vec<Option<Digest>>>>()?;
+            .collect::<Result<Vec<Option<Digest>>>>();
+        let digests = digests.map_err(|error| self.to_blame(error))?;
         let paths: Vec<PathBuf> = ports.iter().map(|port| outputs.path(port.name)).collect();
-        let published = store.publish(&staging, &paths)?;
+        let published = store.publish(&staging, &paths).map_err(|error| self.to_blame(error.into()))?;
         let outputs = ports.iter().zip(digests).zip(published).map(|((port, logical), published)| Output {
             port: port.name.to_owned(),
             media: port.media.name().to_owned(),
@@ -169,6 +180,16 @@ impl Job<'_> {
             Committed::Already(kept) => Made { record: (*kept).into(), differs: Vec::new() },
             Committed::Differs { kept, ports } => Made { record: (*kept).into(), differs: ports },
         })
+    }
+
+    /// What a stage of this program leaves is wrong by its own fault; what another program leaves, by that program's.
+    fn to_blame(&self, error: Error) -> Error {
+        match error {
+            Error::Message { fault: Fault::Internal, message, hint } if self.stage.kind.declares_ports => {
+                Error::Message { fault: Fault::Input, message, hint }
+            }
+            error => error,
+        }
     }
 
     /// A source that changed while it was read leaves nothing to publish: nobody knows what was read.
@@ -239,7 +260,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{RecordBatch, UInt32Array};
-    use retmask_stages::contract::{Fault, SilentProgress, StageResult};
+    use retmask_stages::contract::{SilentProgress, StageResult};
 
     use super::*;
 

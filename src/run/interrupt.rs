@@ -37,7 +37,10 @@ impl Interrupts {
                         events.emit(&Event::Stopping);
                     }
                     // What is in private folders is removed by the next run.
-                    _ => std::process::exit(INTERRUPTED),
+                    _ => {
+                        retmask_stages::command::kill_running();
+                        std::process::exit(INTERRUPTED)
+                    }
                 }
             }
         };

@@ -5,6 +5,7 @@
 
 pub mod artifact;
 pub mod build_mask;
+pub mod command;
 pub mod contract;
 pub mod dpo;
 pub mod helmet;

@@ -34,4 +34,5 @@ kinds! {
     crate::helmet::Helmet,
     crate::helmet_score::HelmetScore,
     crate::report::Report,
+    crate::command::Command,
 }

@@ -8,8 +8,9 @@ mod threads;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
+use std::time::{Duration, Instant};
 
 use retmask_cache::Key;
 use retmask_stages::contract::{Cancel, Fault, RowCounts};
@@ -27,6 +28,9 @@ use crate::plan::{Found, Planner, Reason, Resolved, Results, StagePlan, State};
 
 /// How often one stage may find its inputs lost before the disk is blamed.
 const MOST_LOSSES: u32 = 3;
+
+/// How long what can be done for many stages at once is put off.
+const PUT_OFF: Duration = Duration::from_secs(1);
 
 /// Where a stage is.
 enum Status {
@@ -80,6 +84,8 @@ pub struct Scheduler<'a> {
     failures: Vec<(StageIndex, Error)>,
     /// After a failure of a stage go on with what does not need it.
     keep_going: bool,
+    /// Since when `outputs.json` is behind.
+    unsaved: Option<Instant>,
     /// After a failure that ends the run nothing new is started.
     halted: bool,
 }
@@ -107,6 +113,7 @@ impl<'a> Scheduler<'a> {
             rows: vec![None; count],
             failures: Vec::new(),
             keep_going,
+            unsaved: None,
             halted: false,
         }
     }
@@ -150,7 +157,9 @@ impl<'a> Scheduler<'a> {
         });
         self.skip_the_rest();
         let saved = self.save();
+        let settled = self.planner.store().settle();
         outcome?;
+        settled?;
         // What made a stage fail, a full disk say, is what is to be told.
         if self.failures.is_empty() { saved } else { Ok(()) }
     }
@@ -202,7 +211,7 @@ impl<'a> Scheduler<'a> {
             if !active {
                 return Ok(());
             }
-            let message = receiver.recv().map_err(|_| Error::internal("the scheduler lost its threads"))?;
+            let Some(message) = self.next(receiver)? else { continue };
             match message {
                 Message::Freed(stage, waited) => {
                     waited?;
@@ -215,11 +224,31 @@ impl<'a> Scheduler<'a> {
                     let resources = self.planner.pipeline().stage(stage).resources;
                     self.free.release(self.free.demand(resources));
                     self.ended(stage, outcome, seconds)?;
-                    // Written again at the end, where a failure counts.
-                    let _ = self.save();
+                    self.unsaved.get_or_insert_with(Instant::now);
                 }
             }
         }
+    }
+
+    /// The next message; nothing when it was time for what is put off: to sync quick results, and to write down how the
+    /// stages stand.
+    fn next(&mut self, receiver: &Receiver<Message>) -> Result<Option<Message>> {
+        let lost = || Error::internal("the scheduler lost its threads");
+        let since = self.planner.store().unsettled_since().into_iter().chain(self.unsaved).min();
+        let Some(since) = since else { return receiver.recv().map(Some).map_err(|_| lost()) };
+        let left = PUT_OFF.saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            match receiver.recv_timeout(left) {
+                Ok(message) => return Ok(Some(message)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+            }
+        }
+        self.planner.store().settle()?;
+        self.unsaved = None;
+        // Written again at the end, where a failure counts.
+        let _ = self.save();
+        Ok(None)
     }
 
     fn stopping(&self) -> bool {

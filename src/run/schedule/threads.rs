@@ -82,6 +82,7 @@ impl<'a> Scheduler<'a> {
                 events.emit(&Event::StageStarted { stage: name, kind, key, reason });
                 let job = Job {
                     planner,
+                    index: stage,
                     stage: facts,
                     resolved: &resolved,
                     threads,

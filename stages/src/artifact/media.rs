@@ -60,6 +60,10 @@ pub enum Media {
     ReportPage,
     /// A row per line of a report's headline table, as text.
     ReportSummary,
+    /// Any file, for programs.
+    File,
+    /// Any folder, for programs.
+    Folder,
 }
 
 impl Media {
@@ -87,6 +91,8 @@ impl Media {
         Self::ScoreNotes,
         Self::ReportPage,
         Self::ReportSummary,
+        Self::File,
+        Self::Folder,
     ];
 
     /// The name with its version, as it stands in keys and records.
@@ -114,6 +120,8 @@ impl Media {
             Self::ScoreNotes => "retmask/score-notes;v1",
             Self::ReportPage => "retmask/report-page;v1",
             Self::ReportSummary => "retmask/report-summary;v1",
+            Self::File => "retmask/file;v1",
+            Self::Folder => "retmask/folder;v1",
         }
     }
 
@@ -121,13 +129,14 @@ impl Media {
     pub const fn form(self) -> Form {
         match self {
             Self::Model => Form::FileOrTree,
-            Self::Needles | Self::HelmetData => Form::Tree,
+            Self::Needles | Self::HelmetData | Self::Folder => Form::Tree,
             Self::Instructions
             | Self::PromptTemplates
             | Self::Tokenizer
             | Self::PublishedScores
             | Self::PreferenceSet
-            | Self::ReportPage => Form::File,
+            | Self::ReportPage
+            | Self::File => Form::File,
             _ => Form::Table,
         }
     }

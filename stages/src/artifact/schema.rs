@@ -168,6 +168,8 @@ pub fn of(media: Media) -> Option<Schema> {
         | Media::Tokenizer
         | Media::PublishedScores
         | Media::PreferenceSet
+        | Media::File
+        | Media::Folder
         | Media::ReportPage => return None,
     };
     Some(Schema::new(fields))

@@ -23,6 +23,9 @@ pub trait Kind: 'static {
     const EPOCH: u32;
     /// One line for people.
     const SUMMARY: &'static str;
+    /// Whether every stage of this kind declares ports of its own: the inputs that stand under its `in`, which take any
+    /// media, and the outputs that its parameter `outputs` names. `INPUTS` and `OUTPUTS` are empty then.
+    const DECLARES_PORTS: bool = false;
     /// Input ports in declared order.
     const INPUTS: &'static [InputPort];
     /// Output ports in declared order.
@@ -31,8 +34,19 @@ pub trait Kind: 'static {
     /// The class of arithmetic the result depends on, which then enters the key; `None` for kinds without a model.
     fn numerics(parameters: &Self::Parameters) -> Option<Numerics>;
 
+    /// The program that does the work, where it is one outside this process: its file enters the key by its content, in
+    /// place of the parameter `program`.
+    fn program(_parameters: &Self::Parameters) -> Option<&str> {
+        None
+    }
+
     /// Checks what types cannot: ranges and combinations. Runs when the pipeline is read.
     fn validate(parameters: &Self::Parameters) -> Result<(), ParameterError>;
+
+    /// Checks the parameters against what stands under `in`, each as `port` or `port.label`.
+    fn validate_inputs(_parameters: &Self::Parameters, _roles: &[String]) -> Result<(), ParameterError> {
+        Ok(())
+    }
 
     /// Does the work. Every declared output must exist at `outputs.path(port)` when it returns.
     fn run(parameters: &Self::Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()>;
