@@ -107,7 +107,7 @@ fn hostile_outputs_are_refused() {
         ("mkdir -p $1/a; ln -s /etc $1/a/b", folder, "holds `a/b`, which is a symbolic link"),
         ("mkdir $1; ln -s ../../.. $1/up", folder, "holds `up`, which is a symbolic link"),
         ("mkdir $1; mkfifo $1/pipe", folder, "holds `pipe`, which is a device"),
-        ("mkdir $1; touch $1/x $1/X", folder, "differ in case only"),
+        ("mkdir $1; touch $1/x $1/X", folder, "differ in upper and lower case only"),
         ("mkdir $1; touch \"$1/$(printf 'a\\\\b')\"", folder, "backslashes"),
         ("mkdir $1; touch \"$1/$(printf 'a\\377')\"", folder, "not UTF-8"),
         ("echo no table > $1", table, "cannot be read back"),

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::array::{AsArray, RecordBatch};
+use retmask_stages::artifact::table::value_digest;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Both, Rows};
-use crate::error::Result;
+use super::Both;
+use crate::error::{Error, Result};
 
 /// Heads by `layer-head`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -105,38 +107,54 @@ fn changes([old, new]: &[BTreeMap<Head, f64>; 2]) -> Heads {
     Heads { changed: changed.len(), largest: largest.collect() }
 }
 
+/// The answers of pairs, chosen and rejected, as digests by row id: hundreds of thousands of them are compared
+/// without their texts in memory.
+type Answers = BTreeMap<String, [[u8; 32]; 2]>;
+
 pub fn pairs(both: &Both<'_>) -> Result<Pairs> {
-    Ok(compare_pairs(&both.rows()?))
+    Ok(compare_pairs(&both.streamed(answers)?))
 }
 
-fn compare_pairs(tables: &[Rows; 2]) -> Pairs {
-    let [old, new] = tables.each_ref().map(|rows| {
-        rows.iter()
-            .filter_map(|row| Some((row.get("row_id")?.as_str()?, row)))
-            .collect::<BTreeMap<&str, &Map<String, Value>>>()
-    });
+/// Adds the answers of some rows.
+fn answers(rows: &RecordBatch, answers: &mut Answers) -> Result<()> {
+    let column = |name: &str| {
+        rows.column_by_name(name).ok_or_else(|| Error::environment(format!("a table of pairs has no column `{name}`")))
+    };
+    let (chosen, rejected) = (column("chosen")?, column("rejected")?);
+    let ids = column("row_id")?;
+    let ids = ids.as_string_opt::<i32>().ok_or_else(|| Error::environment("the row ids of pairs are no texts"))?;
+    for row in 0..rows.num_rows() {
+        let digests = [value_digest(chosen.as_ref(), row)?, value_digest(rejected.as_ref(), row)?];
+        answers.insert(ids.value(row).to_owned(), digests);
+    }
+    Ok(())
+}
+
+fn compare_pairs([old, new]: &[Answers; 2]) -> Pairs {
     let mut pairs = Pairs { same: 0, chosen_changed: vec![], rejected_changed: vec![], added: vec![], removed: vec![] };
-    for (id, row) in &new {
+    for (id, answers) in new {
         let Some(before) = old.get(id) else {
-            pairs.added.push((*id).to_owned());
+            pairs.added.push(id.clone());
             continue;
         };
-        let [chosen, rejected] = ["chosen", "rejected"].map(|side| before.get(side) != row.get(side));
+        let [chosen, rejected] = [0, 1].map(|side| before[side] != answers[side]);
         if chosen {
-            pairs.chosen_changed.push((*id).to_owned());
+            pairs.chosen_changed.push(id.clone());
         }
         if rejected {
-            pairs.rejected_changed.push((*id).to_owned());
+            pairs.rejected_changed.push(id.clone());
         }
         pairs.same += usize::from(!chosen && !rejected);
     }
-    pairs.removed = old.keys().filter(|id| !new.contains_key(*id)).map(|id| (*id).to_owned()).collect();
+    pairs.removed = old.keys().filter(|id| !new.contains_key(*id)).cloned().collect();
     pairs
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
 
     use super::*;
 
@@ -152,9 +170,19 @@ mod tests {
 
     #[test]
     fn pairs_by_their_rows() {
-        let table = |rows: &[(&str, &str, &str)]| -> Rows {
-            let row = |(id, chosen, rejected): &(&str, &str, &str)| json!({"row_id": id, "chosen": [chosen], "rejected": [rejected], "chosen_tokens": 3});
-            rows.iter().map(|pair| row(pair).as_object().unwrap().clone()).collect()
+        let table = |rows: &[(&str, &str, &str)]| {
+            let texts = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
+            let columns = [
+                ("row_id", texts(rows.iter().map(|row| row.0).collect())),
+                ("chosen", texts(rows.iter().map(|row| row.1).collect())),
+                ("rejected", texts(rows.iter().map(|row| row.2).collect())),
+            ];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let mut found = Answers::new();
+            // In two parts, as a table is read.
+            answers(&batch.slice(0, 1), &mut found).unwrap();
+            answers(&batch.slice(1, rows.len() - 1), &mut found).unwrap();
+            found
         };
         let old = table(&[("a", "x", "y"), ("b", "x", "y"), ("c", "x", "y"), ("d", "x", "y")]);
         let new = table(&[("e", "x", "y"), ("c", "z", "z"), ("b", "x", "z"), ("a", "x", "y")]);

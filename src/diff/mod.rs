@@ -7,6 +7,7 @@ mod metrics;
 
 use std::path::Path;
 
+use arrow::array::RecordBatch;
 use retmask_cache::{Output, Reading, Store};
 use retmask_stages::artifact::{Media, table};
 use serde::Serialize;
@@ -162,6 +163,21 @@ struct Both<'a> {
 }
 
 impl Both<'_> {
+    /// What both tables come to, taken in some rows at a time.
+    fn streamed<T: Default>(&self, take: impl Fn(&RecordBatch, &mut T) -> Result<()>) -> Result<[T; 2]> {
+        let read = |output: &Output| {
+            let readable = match self.store.read(output)? {
+                Reading::Ready(readable) => readable,
+                Reading::Lost(reason) => return Err(lost(&reason)),
+            };
+            let mut taken = T::default();
+            let (_, batches) = table::batches(readable.path())?;
+            batches.into_iter().try_for_each(|batch| take(&batch?, &mut taken))?;
+            Ok(taken)
+        };
+        Ok([read(self.old)?, read(self.new)?])
+    }
+
     /// The rows of both tables.
     fn rows(&self) -> Result<[Rows; 2]> {
         Ok([read(self.store, self.old)?, read(self.store, self.new)?])

@@ -48,6 +48,37 @@ fn the_full_page_has_every_section_and_the_numbers_of_its_inputs() {
 }
 
 #[test]
+fn heads_before_and_after_training_stand_side_by_side() {
+    let heads = [(0, 0), (0, 1), (1, 0), (1, 1)];
+    let sample = |after: &[f64], heads_after: &[(u32, u32)]| {
+        let mut sample = Sample::empty();
+        sample.head_scores(&heads, &[0.1, 0.4, 0.0, 0.3]);
+        sample.mask(&[(0, 1), (1, 1)]);
+        sample.head_scores_at("trained-scores", heads_after, after);
+        for (port, gini) in [("head-summary", 0.5), ("trained-head-summary", 0.25)] {
+            let columns = [10, 9, 4, 1].map(|count| counts([count])).into_iter().chain([numbers([0.4]), numbers([gini])]);
+            sample.table(port, "", Media::HeadScoreSummary, columns.collect());
+        }
+        sample.run()
+    };
+    let written = sample(&[0.1, 0.5, 0.0, 0.1], &heads).expect("a report");
+    assert_eq!(value(&written, "heads", "Gini of scores, trained"), "0.500 -> 0.250");
+    assert_eq!(value(&written, "heads", "mean score of masked heads, trained"), "0.3500 -> 0.3000");
+    assert_eq!(value(&written, "heads", "mean score of other heads, trained"), "0.0500 -> 0.0500");
+    assert_eq!(value(&written, "heads", "most changed head, trained"), "1-1 (0.300 -> 0.100)");
+    for figure in ["<h2>Heads after training</h2>", "2 of 4 heads have another score", "head 1-1: 0.300 \u{2192} 0.100"] {
+        assert!(written.page.contains(figure), "{figure}");
+    }
+    let other = sample(&[0.1, 0.5], &heads[..2]).err().expect("another model");
+    assert_eq!(other.fault, Fault::Input);
+    assert_eq!(other.message, "port `trained-scores` has 1 layers of 2 heads, port `scores` 2 of 2");
+    let mut alone = Sample::empty();
+    alone.head_scores_at("trained-scores", &heads, &[0.1; 4]);
+    let error = alone.run().err().expect("nothing to compare with");
+    assert!(error.message.contains("port `trained-scores` is given without port `scores`"), "{}", error.message);
+}
+
+#[test]
 fn the_same_inputs_give_the_same_bytes_in_any_order_of_heads() {
     let first = Sample::full().run().expect("a report");
     let again = Sample::full().run().expect("a report");

@@ -89,18 +89,40 @@ pub fn read(path: &Path, expected: &Schema) -> StageResult<RecordBatch> {
 /// # Errors
 /// `Input` when the file is missing or not Parquet.
 pub fn read_any(path: &Path) -> StageResult<RecordBatch> {
+    let (schema, batches) = batches(path)?;
+    let batches = batches.collect::<StageResult<Vec<RecordBatch>>>()?;
+    concat_batches(&schema, &batches).map_err(|error| not_a_table(path, &error))
+}
+
+/// The columns of a Parquet file, and its rows some at a time, for tables that are better not in memory as a whole.
+///
+/// # Errors
+/// As [`read_any`]; each batch as well.
+pub fn batches(path: &Path) -> StageResult<(SchemaRef, impl Iterator<Item = StageResult<RecordBatch>>)> {
     let file = File::open(path).map_err(|error| StageError::io("read", path, &error))?;
-    let bad = |error: &dyn std::fmt::Display| {
-        StageError::input(format!("{} is not a Parquet table: {error}", path.display()))
-    };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| bad(&error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| not_a_table(path, &error))?;
     let schema: SchemaRef = Arc::new(Schema::new(builder.schema().fields().clone()));
-    let mut batches = Vec::new();
-    for batch in builder.build().map_err(|error| bad(&error))? {
-        let batch = batch.map_err(|error| bad(&error))?;
-        batches.push(batch.with_schema(schema.clone()).map_err(|error| bad(&error))?);
-    }
-    concat_batches(&schema, &batches).map_err(|error| bad(&error))
+    let reader = builder.build().map_err(|error| not_a_table(path, &error))?;
+    let (path, plain) = (path.to_path_buf(), schema.clone());
+    let batches = reader.map(move |batch| {
+        let batch = batch.and_then(|batch| batch.with_schema(plain.clone()));
+        batch.map_err(|error| not_a_table(&path, &error))
+    });
+    Ok((schema, batches))
+}
+
+fn not_a_table(path: &Path, error: &dyn std::fmt::Display) -> StageError {
+    StageError::input(format!("{} is not a Parquet table: {error}", path.display()))
+}
+
+/// A digest of one value, equal for equal values of one type.
+///
+/// # Errors
+/// `Internal` for a column type no artifact uses.
+pub fn value_digest(array: &dyn Array, row: usize) -> StageResult<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    hash_value(&mut hasher, array, row)?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 /// The logical digest `l3` of a Parquet file.

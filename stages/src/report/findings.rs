@@ -3,6 +3,7 @@
 use super::Parameters;
 use super::columns::Columns;
 use super::evaluation::Evaluation;
+use super::head_changes::HeadChanges;
 use super::heads::{Heads, ScoreSpread, read_mask};
 use super::needles::{Needles, Series};
 use super::pairs::Pairs;
@@ -13,6 +14,9 @@ use crate::contract::{Inputs, StageError, StageResult};
 pub(super) struct Findings {
     pub heads: Option<Heads>,
     pub spread: Option<ScoreSpread>,
+    /// What training made of the scores.
+    pub head_changes: Option<HeadChanges>,
+    pub trained_spread: Option<ScoreSpread>,
     /// How many heads the mask holds.
     pub masked: Option<usize>,
     pub needles: Option<Needles>,
@@ -40,6 +44,20 @@ impl Findings {
             heads.mark(mask)?;
         }
         let spread = table("head-summary")?.as_ref().map(ScoreSpread::read).transpose()?;
+        let trained = table("trained-scores")?.as_ref().map(Heads::read).transpose()?;
+        let trained_spread = table("trained-head-summary")?.as_ref().map(ScoreSpread::read).transpose()?;
+        for (port, base, lacks) in [
+            ("trained-scores", "scores", trained.is_some() && heads.is_none()),
+            ("trained-head-summary", "head-summary", trained_spread.is_some() && spread.is_none()),
+        ] {
+            if lacks {
+                return Err(StageError::input(format!(
+                    "port `{port}` is given without port `{base}`, which it is compared with"
+                )));
+            }
+        }
+        let head_changes =
+            heads.as_ref().zip(trained.as_ref()).map(|(before, after)| HeadChanges::new(before, after)).transpose()?;
 
         let mut series = Vec::new();
         for (port, label) in [("trials", "base"), ("masked-trials", "masked"), ("trained-trials", "trained")] {
@@ -62,6 +80,18 @@ impl Findings {
         let margins = table("margins")?.as_ref().map(Margins::read).transpose()?;
         let evaluation =
             Evaluation::read(&labelled("evaluation")?, &labelled("examples")?, &parameters.baseline, parameters.seed)?;
-        Ok(Self { heads, spread, masked: mask.map(|mask| mask.len()), needles, pairs, training, margins, evaluation })
+        let masked = mask.map(|mask| mask.len());
+        Ok(Self {
+            heads,
+            spread,
+            head_changes,
+            trained_spread,
+            masked,
+            needles,
+            pairs,
+            training,
+            margins,
+            evaluation,
+        })
     }
 }

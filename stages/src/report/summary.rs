@@ -50,6 +50,21 @@ pub(super) fn lines(findings: &Findings) -> Vec<Line> {
             say("heads", "lowest masked score", fixed(lowest, 3));
         }
     }
+    if let (Some(before), Some(after)) = (&findings.spread, &findings.trained_spread) {
+        say("heads", "Gini of scores, trained", format!("{} -> {}", fixed(before.gini, 3), fixed(after.gini, 3)));
+    }
+    if let Some(heads) = &findings.head_changes {
+        for (name, masked) in [("masked heads", true), ("other heads", false)] {
+            if let Some([before, after]) = heads.means(masked) {
+                let value = format!("{} -> {}", fixed(before, 4), fixed(after, 4));
+                say("heads", &format!("mean score of {name}, trained"), value);
+            }
+        }
+        if let Some(change) = heads.changes.first() {
+            let value = format!("{} ({} -> {})", change.head, fixed(change.before, 3), fixed(change.after, 3));
+            say("heads", "most changed head, trained", value);
+        }
+    }
     if let Some(needles) = &findings.needles {
         let cells =
             |cell: &dyn Fn(usize) -> String| (0..needles.series.len()).map(cell).collect::<Vec<_>>().join(SEPARATOR);

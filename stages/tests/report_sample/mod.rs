@@ -159,9 +159,13 @@ impl Sample {
     }
 
     pub fn head_scores(&mut self, heads: &[(u32, u32)], scores: &[f64]) {
+        self.head_scores_at("scores", heads, scores);
+    }
+
+    pub fn head_scores_at(&mut self, port: &str, heads: &[(u32, u32)], scores: &[f64]) {
         let trials = empty_lists(Float64Builder::new(), DataType::Float64, heads.len());
         self.table(
-            "scores",
+            port,
             "",
             Media::HeadScores,
             vec![

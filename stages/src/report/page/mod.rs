@@ -4,6 +4,7 @@
 mod colour;
 mod curves;
 mod evaluation;
+mod head_changes;
 mod headline;
 mod heat_map;
 mod needle_grid;
@@ -25,6 +26,9 @@ const STYLE: &str = include_str!("style.css");
 pub(super) fn render(title: &str, findings: &Findings) -> StageResult<String> {
     let sections = [
         findings.heads.as_ref().map(|heads| html! { (heat_map::section(heads)) (score_curve::section(heads)) }),
+        findings.head_changes.as_ref().map(|heads| {
+            head_changes::section(heads, findings.spread.as_ref().zip(findings.trained_spread.as_ref()).map(Into::into))
+        }),
         findings.needles.as_ref().map(needle_grid::section),
         curves::section(findings)?,
         findings.evaluation.as_ref().map(evaluation::section),
