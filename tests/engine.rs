@@ -199,23 +199,53 @@ fn a_run_leaves_a_readable_record() {
     assert_eq!(std::fs::read_to_string(run.join("pipeline.yaml")).expect("the file"), PIPELINE);
 }
 
-#[test]
-fn two_hundred_hits_cost_little() {
-    let workspace = workspace();
-    let stages = (0..200).map(|seed| {
+/// Two hundred masks, drawn from this seed on.
+fn two_hundred(first: u32) -> String {
+    let stages = (first..first + 200).map(|seed| {
         format!(
             "  random-{seed}:\n    kind: build-mask\n    in: {{scores: scores}}\n    with: {{variant: random, seed: {seed}}}\n"
         )
     });
     let head = &PIPELINE[..PIPELINE.find("  data:").expect("a stage")];
-    workspace.write("pipeline.yaml", &(head.to_owned() + &stages.collect::<String>()));
+    head.to_owned() + &stages.collect::<String>()
+}
+
+#[test]
+fn two_hundred_hits_cost_little() {
+    let workspace = workspace();
+    workspace.write("pipeline.yaml", &two_hundred(0));
     workspace.succeeds(&["run", "pipeline.yaml", "--quiet"]);
     let events = workspace.events(&["run", "pipeline.yaml"]);
     assert_eq!(stages_with(&events, "stage-hit").len(), 200);
-    // The best of five, for what else runs on the machine only ever adds.
-    let seconds = (0..5).map(|_| workspace.cpu_seconds(&["run", "pipeline.yaml", "--quiet"]));
-    let least = seconds.fold(f64::INFINITY, f64::min);
-    // 50 ms is promised for pipelines of a dozen stages with optimisation. Without, ten times as much.
-    let allowed = if cfg!(debug_assertions) { 0.5 } else { 0.05 };
-    assert!(least < allowed, "{least} s of CPU for 200 hits");
+    // 20 ms are promised. Clock ticks are 10 ms, and what else runs on the machine takes from the processor's caches:
+    // twice that, at best of five. Without optimisation ten times as much.
+    let allowed = if cfg!(debug_assertions) { 0.4 } else { 0.04 };
+    let least = |arguments: &[&str]| {
+        (0..5).map(|_| workspace.cpu_seconds(arguments)).fold(f64::INFINITY, f64::min)
+    };
+    // As many that are not there, each to be compared with all that are.
+    workspace.write("others.yaml", &two_hundred(1_000));
+    for arguments in [&["run", "pipeline.yaml", "--quiet"], &["plan", "pipeline.yaml", "--quiet"], &["plan", "others.yaml", "--quiet"]] {
+        let seconds = least(arguments);
+        assert!(seconds <= allowed, "{seconds} s of CPU for {arguments:?}");
+    }
+    for file in ["pipeline.yaml", "others.yaml"] {
+        let bytes = anonymous_memory(&workspace, &["plan", file, "--json"]);
+        assert!(bytes <= 30 << 20, "{bytes} bytes of anonymous memory for the plan of {file}");
+    }
+}
+
+/// Anonymous memory of a command whose answer is longer than a pipe holds (64 KiB), when it begins to answer.
+fn anonymous_memory(workspace: &Workspace, arguments: &[&str]) -> u64 {
+    use std::io::Read;
+    let mut command = workspace.command(arguments);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("the program starts");
+    let mut out = child.stdout.take().expect("standard output");
+    out.read_exact(&mut [0]).expect("an answer");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it goes on");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it waits for its reader");
+    out.read_to_end(&mut Vec::new()).expect("the rest");
+    assert!(child.wait().expect("it ends").success());
+    let kibibytes = line.trim().strip_suffix(" kB").and_then(|number| number.parse::<u64>().ok());
+    1024 * kibibytes.expect("a number")
 }

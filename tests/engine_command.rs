@@ -149,7 +149,7 @@ fn the_environment_is_what_was_promised_and_secrets_stay_secret() {
     let seen = workspace.succeeds(&["show", "made"]).out;
     // The shell adds some of its own.
     let names: Vec<&str> = seen.lines().filter(|name| !matches!(*name, "_" | "PWD" | "SHLVL" | "OLDPWD")).collect();
-    assert_eq!(names, ["HOME", "LC_ALL", "PATH", "SET", "TMPDIR", "TOKEN"]);
+    assert_eq!(names, ["CUDA_VISIBLE_DEVICES", "HOME", "LC_ALL", "PATH", "SET", "TMPDIR", "TOKEN"]);
     let log = workspace.succeeds(&["logs", "made"]).out;
     assert!(log.contains("the token is ***\n") && log.contains("again ***\n"), "{log}");
     assert_eq!(files_with(&workspace.cache(), SECRET), Vec::<String>::new());
@@ -180,6 +180,23 @@ fn a_failing_program_says_why() {
     assert!(run.err.contains("error: stage `made`: `./script` ended with exit status 9; its last lines:"), "{}", run.err);
     assert!(run.err.contains("    out of pages\n"), "{}", run.err);
     assert!(workspace.succeeds(&["logs", "made"]).out.contains(" out of pages\n"));
+}
+
+#[test]
+fn a_program_sees_the_gpus_it_asked_for() {
+    let workspace = script("echo \"gpus $CUDA_VISIBLE_DEVICES\" > $1", "retmask/file;v1", "    resources: {cpus: 1, gpus: 2}\n");
+    let run = |more: &[&str]| {
+        let mut command = workspace.command(&[&["run", "pipeline.yaml", "--force", "made"], more].concat());
+        command.env("CUDA_VISIBLE_DEVICES", "3,4,7").output().expect("the program starts")
+    };
+    assert!(run(&[]).status.success());
+    assert_eq!(workspace.succeeds(&["show", "made"]).out, "gpus 3,4\n");
+    let too_few = run(&["--gpus", "1"]);
+    assert_eq!(too_few.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&too_few.stderr).into_owned();
+    assert!(errors.contains("stage `made`: it asks for 2 GPUs, and this run has 1"), "{errors}");
+    let twice = run(&["--gpus", "1,1"]);
+    assert!(String::from_utf8_lossy(&twice.stderr).starts_with("error: the GPUs 1,1 name one twice"));
 }
 
 fn is_alive(process: i32) -> bool {

@@ -123,7 +123,7 @@ refusals! {
         "  score:\n    kind: score-heads\n    in: {model: model, needles: needles, mask: mask}\n  mask:\n    kind: build-mask\n    in: {scores: score}\n"
     );
     source_and_stage_of_one_name: GOOD.replace("  mask:", "  scores:");
-    resources: GOOD.replace("    in:", "    resources: {cpus: 0, memory: 6, gpus: 1}\n    in:");
+    resources: GOOD.replace("    in:", "    resources: {cpus: 0, memory: 6, gpu: 1}\n    in:");
     control_characters_do_not_reach_the_terminal: GOOD.replace("kind: build-mask", "kind: \"\\e[31mred\\a\"");
     everything_at_once: GOOD
         .replace("version: 1", "version: 3")

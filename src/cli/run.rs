@@ -35,6 +35,9 @@ pub struct Arguments {
     /// says less [default: --threads]
     #[arg(long, value_name = "N")]
     cpus: Option<NonZeroUsize>,
+    /// Ids of the GPUs that stages share [default: CUDA_VISIBLE_DEVICES, else all of the machine]
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    gpus: Option<Vec<String>>,
     /// Take from the Hugging Face hub only what the pipeline's lock file says
     #[arg(long)]
     locked: bool,
@@ -73,6 +76,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let plan = planner.plan()?;
     let options = Options {
         cpus: arguments.cpus.unwrap_or(settings.threads),
+        gpus: gpus(arguments.gpus.as_deref())?,
         threads: settings.threads,
         overrides: arguments.pipeline.set.clone(),
         only: arguments.only.only.clone(),
@@ -93,6 +97,27 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         }
     }
     conclude(&pipeline, outcome)
+}
+
+/// The GPUs that stages share: those that were named, those this process may see, else those that the driver lists.
+fn gpus(named: Option<&[String]>) -> Result<Vec<String>> {
+    let split = |text: &str| text.split(',').map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect();
+    let list: Vec<String> = match (named, std::env::var("CUDA_VISIBLE_DEVICES")) {
+        (Some(named), _) => named.iter().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty()).collect(),
+        (None, Ok(visible)) => split(&visible),
+        (None, Err(_)) => {
+            // No such folder: no driver, and so no GPU that could be used.
+            let count = std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
+            (0..count).map(|id| id.to_string()).collect()
+        }
+    };
+    let mut distinct = list.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() < list.len() {
+        return Err(Error::input(format!("the GPUs {} name one twice", list.join(","))));
+    }
+    Ok(list)
 }
 
 /// The error that stands for all that failed.

@@ -103,6 +103,8 @@ pub struct Resources {
     pub cpus: Option<NonZeroU32>,
     /// Bytes of memory; not limited when not given.
     pub memory: Option<NonZeroU64>,
+    /// GPUs, for programs; none when not given.
+    pub gpus: Option<NonZeroU32>,
 }
 
 /// Index of a source in [`Pipeline::sources`].

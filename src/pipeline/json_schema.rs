@@ -146,6 +146,7 @@ fn stage(rules: &[Value]) -> Value {
                 "properties": {
                     "cpus": or_reference(json!({ "type": "integer", "minimum": 1 })),
                     "memory": { "type": "string", "description": "For example 6GB" },
+                    "gpus": or_reference(json!({ "type": "integer", "minimum": 1, "description": "For programs" })),
                 },
             },
         },

@@ -9,15 +9,17 @@ use super::tree::{Meaning, Node};
 use crate::sizes::UNITS;
 
 /// Keys of `resources`.
-pub const RESOURCE_KEYS: &[&str] = &["cpus", "memory"];
+pub const RESOURCE_KEYS: &[&str] = &["cpus", "memory", "gpus"];
+
 /// Reads `resources`; a faulty part is reported and left out.
 pub fn read(node: &Node, faults: &mut Vec<Diagnostic>) -> Resources {
     let mut resources = Resources::default();
     let Some(keys) = map_with_keys(node, "`resources`", RESOURCE_KEYS, faults) else { return resources };
-    if let Some(entry) = keys.entry("cpus") {
-        resources.cpus = cpus(&entry.value);
-        if resources.cpus.is_none() && !entry.value.is_unresolved() {
-            let message = format!("`cpus` is a whole number from 1, found {}", entry.value.describe());
+    for (key, slot) in [("cpus", &mut resources.cpus), ("gpus", &mut resources.gpus)] {
+        let Some(entry) = keys.entry(key) else { continue };
+        *slot = count(&entry.value);
+        if slot.is_none() && !entry.value.is_unresolved() {
+            let message = format!("`{key}` is a whole number from 1, found {}", entry.value.describe());
             faults.push(used(Diagnostic::new(entry.value.place, message), &entry.value));
         }
     }
@@ -34,7 +36,7 @@ pub fn read(node: &Node, faults: &mut Vec<Diagnostic>) -> Resources {
     resources
 }
 
-fn cpus(node: &Node) -> Option<NonZeroU32> {
+fn count(node: &Node) -> Option<NonZeroU32> {
     match node.scalar()?.meaning() {
         Meaning::Unsigned(number) => NonZeroU32::new(u32::try_from(number).ok()?),
         _ => None,

@@ -12,6 +12,7 @@ use retmask_stages::artifact::{Form, Media, schema, table};
 use retmask_stages::contract::{Cancel, Context, Fault, Inputs, OutputPort, Outputs, Progress};
 
 use super::folder::versions;
+use super::pools::Pools;
 use super::rows::StoredRows;
 use crate::error::{Error, Result};
 use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex, Work};
@@ -104,7 +105,9 @@ pub struct Job<'a> {
     pub index: StageIndex,
     pub stage: &'a Stage,
     pub resolved: &'a Resolved,
+    pub pools: &'a Pools,
     pub threads: NonZeroUsize,
+    pub gpus: Vec<String>,
     pub progress: Arc<dyn Progress>,
     pub cancel: Cancel,
     /// Whether rows that were computed before are taken; else all are computed.
@@ -129,13 +132,14 @@ impl Job<'_> {
             numerics: self.stage.work.numerics(),
         };
         let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path());
+        let context = context.with_gpus(self.gpus.clone());
         let context = match self.reuse_rows {
             true => context.with_rows(Arc::new(StoredRows::new(store, scopes))),
             false => context,
         };
         let created = SystemTime::now();
         let began = Instant::now();
-        work(&*self.stage.work, self.threads, &prepared.inputs, &outputs, &context)?;
+        work(&*self.stage.work, self.pools, self.threads, &prepared.inputs, &outputs, &context)?;
         let duration = began.elapsed();
         // What is quickly made is quickly made again: many such results share a sync.
         let store = if duration < QUICK { &store.soon() } else { store };
@@ -206,15 +210,17 @@ impl Job<'_> {
 }
 
 /// The stage's own work, on threads of its own; a panic becomes an internal error.
-fn work(work: &dyn Work, threads: NonZeroUsize, inputs: &Inputs, outputs: &Outputs, context: &Context) -> Result<()> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.get())
-        .thread_name(|index| format!("stage-{index}"))
-        .build()
-        .map_err(|error| Error::environment(format!("cannot start {threads} threads: {error}")))?;
-    let work = || pool.install(|| work.run(inputs, outputs, context));
+fn work(
+    work: &dyn Work,
+    pools: &Pools,
+    threads: NonZeroUsize,
+    inputs: &Inputs,
+    outputs: &Outputs,
+    context: &Context,
+) -> Result<()> {
+    let work = || pools.install(threads, || work.run(inputs, outputs, context));
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => Ok(result?),
+        Ok(result) => Ok(result??),
         Err(panic) => Err(Error::internal(format!("the stage panicked: {}", panic_message(&*panic)))),
     }
 }
@@ -289,7 +295,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let context = Context::new(Arc::new(SilentProgress), Cancel::default(), folder.path());
         let (inputs, outputs) = (Inputs::default(), Outputs::new(folder.path()));
-        let error = work(&Panics, NonZeroUsize::MIN, &inputs, &outputs, &context).unwrap_err();
+        let error = work(&Panics, &Pools::default(), NonZeroUsize::MIN, &inputs, &outputs, &context).unwrap_err();
         assert_eq!(message(error), (Fault::Internal, "the stage panicked: index 7 of 3".into()));
     }
 

@@ -6,6 +6,7 @@ mod folder;
 mod history;
 mod interrupt;
 mod live;
+mod pools;
 mod progress;
 pub mod report;
 mod rows;
@@ -39,6 +40,8 @@ use schedule::{Budget, Scheduler};
 pub struct Options {
     /// CPUs that running stages share.
     pub cpus: NonZeroUsize,
+    /// GPUs that running stages share, by their ids.
+    pub gpus: Vec<String>,
     /// Threads of this process, for the record.
     pub threads: NonZeroUsize,
     /// Values set on the command line, for the record.
@@ -125,8 +128,9 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
         folder: folder.path().display().to_string(),
     });
     let cancel = interrupts.stages_run(&events);
-    let budget = Budget { cpus: options.cpus, memory: memory_bytes() };
-    let mut scheduler = Scheduler::new(planner, &folder, events.clone(), cancel.clone(), budget, options.keep_going);
+    let pools = pools::Pools::default();
+    let budget = Budget { cpus: options.cpus, memory: memory_bytes(), gpus: options.gpus };
+    let mut scheduler = Scheduler::new(planner, &folder, &pools, events.clone(), cancel.clone(), budget, options.keep_going);
     scheduler.settle(options.plan)?;
     let ran = if scheduler.is_done() { Ok(()) } else { scheduler.run() };
     let stages = scheduler.outputs();

@@ -1,15 +1,17 @@
-//! CPUs and memory that running stages share.
+//! CPUs, memory and GPUs that running stages share.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use crate::pipeline::Resources;
 
 /// What a run has at its disposal.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Budget {
     pub cpus: NonZeroUsize,
     /// Bytes; not limited when not known.
     pub memory: Option<u64>,
+    /// GPUs by their ids.
+    pub gpus: Vec<String>,
 }
 
 /// What one stage takes.
@@ -18,6 +20,7 @@ pub struct Demand {
     pub cpus: NonZeroUsize,
     /// Bytes.
     pub memory: u64,
+    pub gpus: usize,
 }
 
 /// What of the budget is not taken.
@@ -26,37 +29,48 @@ pub struct Free {
     budget: Budget,
     cpus: usize,
     memory: Option<u64>,
+    gpus: Vec<String>,
 }
 
 impl Free {
     /// All of it.
     pub fn new(budget: Budget) -> Self {
-        Self { budget, cpus: budget.cpus.get(), memory: budget.memory }
+        Self { cpus: budget.cpus.get(), memory: budget.memory, gpus: budget.gpus.clone(), budget }
     }
 
-    /// What a stage with these resources takes: all CPUs when it does not say. One that asks for more than there
-    /// is runs alone with all there is.
+    /// What a stage with these resources takes: all CPUs when it does not say. One that asks for more CPUs or memory than
+    /// there is runs alone with all there is; GPUs it has or has not.
     pub fn demand(&self, resources: Resources) -> Demand {
         let cpus = resources.cpus.and_then(|cpus| NonZeroUsize::try_from(cpus).ok()).unwrap_or(self.budget.cpus);
         let memory = resources.memory.map_or(0, NonZeroU64::get);
-        Demand { cpus: cpus.min(self.budget.cpus), memory: self.budget.memory.map_or(0, |all| memory.min(all)) }
+        let gpus = resources.gpus.map_or(0, |gpus| gpus.get() as usize);
+        let memory = self.budget.memory.map_or(0, |all| memory.min(all));
+        Demand { cpus: cpus.min(self.budget.cpus), memory, gpus }
+    }
+
+    /// How many GPUs there are, where a stage wants more of them than that.
+    pub fn too_few_gpus(&self, demand: Demand) -> Option<usize> {
+        (demand.gpus > self.budget.gpus.len()).then_some(self.budget.gpus.len())
     }
 
     /// Whether it is free now.
     pub fn fits(&self, demand: Demand) -> bool {
-        demand.cpus.get() <= self.cpus && self.memory.is_none_or(|free| demand.memory <= free)
+        let memory = self.memory.is_none_or(|free| demand.memory <= free);
+        demand.cpus.get() <= self.cpus && memory && demand.gpus <= self.gpus.len()
     }
 
-    /// Takes what fits.
-    pub fn take(&mut self, demand: Demand) {
+    /// Takes what fits; gives the GPUs.
+    pub fn take(&mut self, demand: Demand) -> Vec<String> {
         self.cpus -= demand.cpus.get();
         self.memory = self.memory.map(|free| free - demand.memory);
+        self.gpus.drain(..demand.gpus).collect()
     }
 
     /// Gives back what was taken.
-    pub fn release(&mut self, demand: Demand) {
+    pub fn release(&mut self, demand: Demand, gpus: Vec<String>) {
         self.cpus += demand.cpus.get();
         self.memory = self.memory.map(|free| free + demand.memory);
+        self.gpus.extend(gpus);
     }
 }
 
@@ -68,24 +82,43 @@ mod tests {
     use crate::pipeline::Resources;
 
     fn resources(cpus: u32, memory: u64) -> Resources {
-        Resources { cpus: NonZeroU32::new(cpus), memory: NonZeroU64::new(memory) }
+        Resources { cpus: NonZeroU32::new(cpus), memory: NonZeroU64::new(memory), gpus: None }
+    }
+
+    fn budget(cpus: usize, gpus: &[&str]) -> Budget {
+        let gpus = gpus.iter().map(|gpu| (*gpu).to_owned()).collect();
+        Budget { cpus: NonZeroUsize::new(cpus).unwrap(), memory: Some(100), gpus }
+    }
+
+    #[test]
+    fn no_gpu_is_handed_out_twice() {
+        let mut free = Free::new(budget(8, &["0", "2", "5"]));
+        let two = free.demand(Resources { gpus: NonZeroU32::new(2), ..resources(1, 0) });
+        assert_eq!((free.too_few_gpus(two), free.fits(two)), (None, true));
+        let taken = free.take(two);
+        assert_eq!(taken, ["0", "2"]);
+        assert!(!free.fits(two), "one is left");
+        free.release(two, taken);
+        assert!(free.fits(two));
+        let four = free.demand(Resources { gpus: NonZeroU32::new(4), ..resources(1, 0) });
+        assert_eq!(free.too_few_gpus(four), Some(3));
     }
 
     #[test]
     fn stages_share_what_there_is_and_give_it_back() {
-        let mut free = Free::new(Budget { cpus: NonZeroUsize::new(4).unwrap(), memory: Some(100) });
+        let mut free = Free::new(budget(4, &[]));
         let small = free.demand(resources(1, 60));
-        free.take(small);
+        let gpus = free.take(small);
         assert!(free.fits(free.demand(resources(3, 40))));
         assert!(!free.fits(free.demand(resources(1, 41))), "memory");
         assert!(!free.fits(free.demand(resources(0, 0))), "a stage that does not say takes every CPU");
-        free.release(small);
+        free.release(small, gpus);
         assert!(free.fits(free.demand(resources(0, 0))));
     }
 
     #[test]
     fn a_stage_that_wants_more_than_there_is_can_run_alone() {
-        let free = Free::new(Budget { cpus: NonZeroUsize::new(2).unwrap(), memory: Some(100) });
+        let free = Free::new(budget(2, &[]));
         assert!(free.fits(free.demand(resources(64, 1_000))));
     }
 }

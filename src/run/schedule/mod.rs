@@ -18,6 +18,7 @@ use retmask_stages::contract::{Cancel, Fault, RowCounts};
 use super::events::{Event, Events, fault_name};
 use super::execute::Made;
 use super::folder::{RunFolder, StageOutputs, StageState};
+use super::pools::Pools;
 pub use budget::Budget;
 use budget::Free;
 use threads::Start;
@@ -72,9 +73,12 @@ enum Outcome {
 pub struct Scheduler<'a> {
     planner: &'a Planner<'a>,
     folder: &'a RunFolder,
+    pools: &'a Pools,
     events: Arc<Events>,
     cancel: Cancel,
     free: Free,
+    /// The GPUs that running stages have.
+    gpus: Vec<Vec<String>>,
     status: Vec<Status>,
     results: Results,
     keys: Vec<Option<Key>>,
@@ -94,6 +98,7 @@ impl<'a> Scheduler<'a> {
     pub fn new(
         planner: &'a Planner<'a>,
         folder: &'a RunFolder,
+        pools: &'a Pools,
         events: Arc<Events>,
         cancel: Cancel,
         budget: Budget,
@@ -103,9 +108,11 @@ impl<'a> Scheduler<'a> {
         Self {
             planner,
             folder,
+            pools,
             events,
             cancel,
             free: Free::new(budget),
+            gpus: vec![Vec::new(); count],
             status: (0..count).map(|_| Status::Pending).collect(),
             results: vec![None; count],
             keys: vec![None; count],
@@ -222,7 +229,8 @@ impl<'a> Scheduler<'a> {
                 }
                 Message::Ended(stage, outcome, seconds) => {
                     let resources = self.planner.pipeline().stage(stage).resources;
-                    self.free.release(self.free.demand(resources));
+                    let gpus = std::mem::take(&mut self.gpus[stage.0]);
+                    self.free.release(self.free.demand(resources), gpus);
                     self.ended(stage, outcome, seconds)?;
                     self.unsaved.get_or_insert_with(Instant::now);
                 }
@@ -303,6 +311,12 @@ impl<'a> Scheduler<'a> {
             }
             let Status::Ready { resolved, reason } = &self.status[stage.0] else { continue };
             let demand = self.free.demand(self.planner.pipeline().stage(stage).resources);
+            if let Some(there) = self.free.too_few_gpus(demand) {
+                let message = format!("it asks for {} GPUs, and this run has {there}", demand.gpus);
+                let hint = "`--gpus` names those that stages may use; without it, CUDA_VISIBLE_DEVICES, else all there are";
+                self.failed(stage, Error::input(message).with_hint(hint), 0.0);
+                continue;
+            }
             if !self.free.fits(demand) {
                 continue;
             }
@@ -310,8 +324,9 @@ impl<'a> Scheduler<'a> {
             match self.planner.store().try_lock(&resolved.key)? {
                 None => self.wait_for(scope, stage, resolved.key, sender.clone()),
                 Some(lock) => {
-                    self.free.take(demand);
-                    let job = Start { stage, resolved, reason, lock, threads: demand.cpus };
+                    let gpus = self.free.take(demand);
+                    self.gpus[stage.0].clone_from(&gpus);
+                    let job = Start { stage, resolved, reason, lock, threads: demand.cpus, gpus };
                     self.start(scope, job, sender.clone());
                 }
             }

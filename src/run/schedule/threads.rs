@@ -24,6 +24,7 @@ pub(super) struct Start {
     pub reason: Reason,
     pub lock: KeyLock,
     pub threads: NonZeroUsize,
+    pub gpus: Vec<String>,
 }
 
 impl<'a> Scheduler<'a> {
@@ -60,12 +61,12 @@ impl<'a> Scheduler<'a> {
     where
         'a: 'scope,
     {
-        let Start { stage, resolved, reason, lock, threads } = start;
+        let Start { stage, resolved, reason, lock, threads, gpus } = start;
         self.status[stage.0] = Status::Running;
         let name = self.name(stage);
         let progress = Arc::new(StageProgress::new(&name, self.events.clone(), &self.folder.log(&name)));
         let (planner, cancel, events) = (self.planner, self.cancel.clone(), self.events.clone());
-        let results = self.results.clone();
+        let (results, pools) = (self.results.clone(), self.pools);
         scope.spawn(move || {
             let began = Instant::now();
             let attempt = || {
@@ -85,7 +86,9 @@ impl<'a> Scheduler<'a> {
                     index: stage,
                     stage: facts,
                     resolved: &resolved,
+                    pools,
                     threads,
+                    gpus,
                     progress: progress.clone(),
                     cancel,
                     // What is forced to run is to be compared with what it made before, row for row.

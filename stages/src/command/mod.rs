@@ -33,7 +33,8 @@ pub struct Parameters {
     pub program: String,
     /// The arguments, handed over as they are: there is no shell.
     pub arguments: Vec<String>,
-    /// Variables the program sees, besides `PATH`, `LC_ALL`, `HOME` and `TMPDIR`: name to value.
+    /// Variables the program sees, besides `PATH`, `LC_ALL`, `HOME`, `TMPDIR` and `CUDA_VISIBLE_DEVICES`: name to
+    /// value.
     pub environment: BTreeMap<String, String>,
     /// Names of variables of retmask's own environment that the program sees as well, tokens say. Their values are in no
     /// key, record or log.
@@ -46,7 +47,9 @@ pub struct Parameters {
 pub struct Command;
 
 /// Variables that the stage sets.
-const OWN_VARIABLES: [&str; 4] = ["LC_ALL", "HOME", "TMPDIR", "PATH"];
+const OWN_VARIABLES: [&str; 5] = ["LC_ALL", "HOME", "TMPDIR", "PATH", GPUS];
+/// The ids of the GPUs that a program may use; empty hides them all.
+const GPUS: &str = "CUDA_VISIBLE_DEVICES";
 /// The role of the program's file in the key.
 const PROGRAM: &str = "program";
 
@@ -147,6 +150,7 @@ impl Kind for Command {
             command.arg(filled(argument)?);
         }
         command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", home).env("TMPDIR", temporary).current_dir(work);
+        command.env(GPUS, context.gpus().join(","));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

@@ -1,12 +1,16 @@
 //! A program as it runs: in a process group of its own, with its output in the log, stopped with all it started.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 
 use crate::contract::{Context, Progress, StageError, StageResult};
@@ -19,6 +23,8 @@ const LAST_LINES: usize = 6;
 const GRACE: Duration = Duration::from_secs(10);
 /// Values of passed variables shorter than this are too common to be blotted out of logs.
 const SHORTEST_SECRET: usize = 6;
+/// How soon an empty pipe and a running program are looked at again: first, and at most after doubling.
+const PAUSE: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(20)];
 /// What stands for such a value.
 const BLOT: &str = "***";
 
@@ -56,16 +62,17 @@ pub fn run(mut command: Command, name: &str, secrets: &[String], context: &Conte
         _ => StageError::input(format!("cannot start `{name}`: {error}")),
     })?;
     let group = Group::of(&child)?;
-    let log = Log { progress: context.progress(), secrets, last: Mutex::default() };
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let log =
+        Log { progress: context.progress(), secrets, last: Mutex::default(), ended: AtomicBool::new(false) };
+    let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
     let (status, cancelled) = std::thread::scope(|scope| {
-        let outputs = [stdout.map(|pipe| Box::new(pipe) as Box<dyn Read + Send>), stderr.map(|pipe| Box::new(pipe) as _)];
-        for pipe in outputs.into_iter().flatten() {
+        for pipe in pipes.into_iter().flatten() {
             scope.spawn(|| log.take(pipe));
         }
         let waited = wait(&mut child, &group, context);
-        // What it left running would hold the pipes open, and could still write.
+        // What it left running could still write.
         group.kill();
+        log.ended.store(true, Ordering::Release);
         if waited.is_err() {
             // Waiting failed, so it may not be gone; it was killed, and this collects it.
             let _ = child.wait();
@@ -94,7 +101,7 @@ fn ended(status: ExitStatus) -> String {
 /// Waits for the end; whether it was cancelled.
 fn wait(child: &mut Child, group: &Group, context: &Context) -> StageResult<(ExitStatus, bool)> {
     let failed = |error: std::io::Error| StageError::environment(format!("cannot wait for a program: {error}"));
-    let mut pause = Duration::from_millis(1);
+    let mut pause = PAUSE[0];
     let mut asked: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
@@ -110,7 +117,7 @@ fn wait(child: &mut Child, group: &Group, context: &Context) -> StageResult<(Exi
             _ => {}
         }
         std::thread::sleep(pause);
-        pause = (2 * pause).min(Duration::from_millis(50));
+        pause = (2 * pause).min(PAUSE[1]);
     }
 }
 
@@ -145,19 +152,31 @@ struct Log<'a> {
     progress: &'a dyn Progress,
     secrets: &'a [String],
     last: Mutex<VecDeque<String>>,
+    /// The program is gone. What left its group may keep the pipes open, and is not waited for.
+    ended: AtomicBool,
 }
 
 impl Log<'_> {
-    /// Takes lines until the pipe closes. One that cannot be read is at its end.
-    fn take(&self, pipe: impl Read) {
-        let mut reader = BufReader::new(pipe);
-        let (mut line, mut cut) = (Vec::new(), false);
+    /// Takes lines until the pipe closes, or is empty once the program is gone. One that cannot be read is at its end.
+    fn take(&self, pipe: OwnedFd) {
+        // Where reading has to wait, a program that left its group is waited for as well.
+        let _ = rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK);
+        let mut reader = BufReader::new(File::from(pipe));
+        let (mut line, mut cut, mut pause) = (Vec::new(), false, PAUSE[0]);
         loop {
+            // Asked before reading, so that what is written last is read.
+            let ended = self.ended.load(Ordering::Acquire);
             let buffer = match reader.fill_buf() {
                 Ok(buffer) => buffer,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !ended => {
+                    std::thread::sleep(pause);
+                    pause = (2 * pause).min(PAUSE[1]);
+                    continue;
+                }
                 Err(_) => &[],
             };
+            pause = PAUSE[0];
             let (taken, ends) = match buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
                 Some(end) => (end + 1, true),
                 None => (buffer.len(), false),
@@ -265,6 +284,17 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(2), "it is not waited for");
         std::thread::sleep(Duration::from_millis(2_500));
         assert!(!mark.exists());
+    }
+
+    #[test]
+    fn what_leaves_the_group_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = Arc::new(Lines::default());
+        let context = Context::new(lines.clone(), Cancel::default(), folder.path());
+        let began = Instant::now();
+        run(shell("setsid sleep 8 & echo last"), "sh", &[], &context).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert!(lines.0.lock().unwrap().contains(&"last".to_owned()));
     }
 
     #[test]

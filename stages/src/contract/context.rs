@@ -52,13 +52,14 @@ pub struct Context {
     progress: Arc<dyn Progress>,
     cancel: Cancel,
     scratch: PathBuf,
+    gpus: Vec<String>,
     rows: Arc<dyn RowKeeper>,
 }
 
 impl Context {
     /// A context with a scratch folder that exists and belongs to this stage key alone. It keeps no rows.
     pub fn new(progress: Arc<dyn Progress>, cancel: Cancel, scratch: impl Into<PathBuf>) -> Self {
-        Self { progress, cancel, scratch: scratch.into(), rows: Arc::new(NoRows) }
+        Self { progress, cancel, scratch: scratch.into(), gpus: Vec::new(), rows: Arc::new(NoRows) }
     }
 
     /// The same with a keeper of rows.
@@ -72,6 +73,16 @@ impl Context {
     /// `Environment`: they cannot be read.
     pub fn rows(&self, scope: &RowScope) -> StageResult<Box<dyn Rows>> {
         self.rows.open(scope)
+    }
+
+    /// The same with GPUs, by their ids, that belong to this stage while it runs.
+    pub fn with_gpus(self, gpus: Vec<String>) -> Self {
+        Self { gpus, ..self }
+    }
+
+    /// The GPUs of this stage.
+    pub fn gpus(&self) -> &[String] {
+        &self.gpus
     }
 
     /// Where to report progress.
