@@ -220,12 +220,14 @@ fn two_hundred_hits_cost_little() {
     // 20 ms are promised. Clock ticks are 10 ms, and what else runs on the machine takes from the processor's caches:
     // twice that, at best of five. Without optimisation ten times as much.
     let allowed = if cfg!(debug_assertions) { 0.4 } else { 0.04 };
-    let least = |arguments: &[&str]| {
-        (0..5).map(|_| workspace.cpu_seconds(arguments)).fold(f64::INFINITY, f64::min)
-    };
+    let least = |arguments: &[&str]| (0..5).map(|_| workspace.cpu_seconds(arguments)).fold(f64::INFINITY, f64::min);
     // As many that are not there, each to be compared with all that are.
     workspace.write("others.yaml", &two_hundred(1_000));
-    for arguments in [&["run", "pipeline.yaml", "--quiet"], &["plan", "pipeline.yaml", "--quiet"], &["plan", "others.yaml", "--quiet"]] {
+    for arguments in [
+        &["run", "pipeline.yaml", "--quiet"],
+        &["plan", "pipeline.yaml", "--quiet"],
+        &["plan", "others.yaml", "--quiet"],
+    ] {
         let seconds = least(arguments);
         assert!(seconds <= allowed, "{seconds} s of CPU for {arguments:?}");
     }

@@ -36,7 +36,7 @@ stages:
       arguments: [-c, 'wc -c < \"$1\" > \"$2\"', sh, '{in.notes}', '{out.count}']
       outputs: {count: retmask/file;v1}
 ";
-const TOOL: &str = "#!/bin/sh\ncp \"$1\" \"$2\"\necho \"$4\" > \"$3\"\necho \"copied $4\"\n";
+const TOOL: &str = "#!/bin/sh\nset -e\ncp \"$1\" \"$2\"\ntest -s \"$5\"\necho \"$4\" > \"$3\"\necho \"copied $4\"\n";
 
 fn program(workspace: &Workspace, name: &str, text: &str) {
     workspace.write(name, text);
@@ -92,7 +92,11 @@ fn the_program_counts_by_its_content() {
     assert_eq!(stages_with(&rebuilt, "stage-started"), ["copy"], "its outputs are the same, so all else is a hit");
     let lost = workspace.run(&["plan", "pipeline.yaml", "--set", "params.program=no-such-tool"]);
     assert_eq!(lost.code, Some(2));
-    assert!(lost.err.starts_with("error: stage `copy`: the program `no-such-tool` is in no folder of PATH\n"), "{}", lost.err);
+    assert!(
+        lost.err.starts_with("error: stage `copy`: the program `no-such-tool` is in no folder of PATH\n"),
+        "{}",
+        lost.err
+    );
 }
 
 #[test]
@@ -122,7 +126,8 @@ fn hostile_outputs_are_refused() {
 
 #[test]
 fn what_is_not_declared_is_thrown_away() {
-    let workspace = script("echo it > $1; echo more > $1.more; echo here > here; echo up > ../up", "retmask/file;v1", "");
+    let workspace =
+        script("echo it > $1; echo more > $1.more; echo here > here; echo up > ../up", "retmask/file;v1", "");
     workspace.succeeds(&["run", "pipeline.yaml"]);
     assert_eq!(workspace.succeeds(&["show", "made"]).out, "it\n");
     assert_eq!((workspace.files_in("cas"), workspace.files_in("tmp")), (1, 0));
@@ -177,14 +182,19 @@ fn a_failing_program_says_why() {
     let workspace = script("echo reading; echo 'out of pages' >&2; exit 9", "retmask/file;v1", "");
     let run = workspace.run(&["run", "pipeline.yaml"]);
     assert_eq!(run.code, Some(2));
-    assert!(run.err.contains("error: stage `made`: `./script` ended with exit status 9; its last lines:"), "{}", run.err);
+    assert!(
+        run.err.contains("error: stage `made`: `./script` ended with exit status 9; its last lines:"),
+        "{}",
+        run.err
+    );
     assert!(run.err.contains("    out of pages\n"), "{}", run.err);
     assert!(workspace.succeeds(&["logs", "made"]).out.contains(" out of pages\n"));
 }
 
 #[test]
 fn a_program_sees_the_gpus_it_asked_for() {
-    let workspace = script("echo \"gpus $CUDA_VISIBLE_DEVICES\" > $1", "retmask/file;v1", "    resources: {cpus: 1, gpus: 2}\n");
+    let workspace =
+        script("echo \"gpus $CUDA_VISIBLE_DEVICES\" > $1", "retmask/file;v1", "    resources: {cpus: 1, gpus: 2}\n");
     let run = |more: &[&str]| {
         let mut command = workspace.command(&[&["run", "pipeline.yaml", "--force", "made"], more].concat());
         command.env("CUDA_VISIBLE_DEVICES", "3,4,7").output().expect("the program starts")
@@ -262,8 +272,14 @@ fn faults_of_the_declaration_are_shown_in_the_file() {
     };
     assert_eq!(faulty("{program: sh, arguments: ['{in.a}', '{x}'], outputs: {b: retmask/file;v1}}").code, Some(0));
     for (with, expected) in [
-        ("{program: sh, arguments: ['{in.b}'], outputs: {b: retmask/file;v1}}", "`{in.b}` names no input; under `in` stands a"),
-        ("{program: sh, arguments: ['{out.c}'], outputs: {b: retmask/file;v1}}", "`{out.c}` names no output; `outputs` has b"),
+        (
+            "{program: sh, arguments: ['{in.b}'], outputs: {b: retmask/file;v1}}",
+            "`{in.b}` names no input; under `in` stands a",
+        ),
+        (
+            "{program: sh, arguments: ['{out.c}'], outputs: {b: retmask/file;v1}}",
+            "`{out.c}` names no output; `outputs` has b",
+        ),
         ("{program: sh, outputs: {b: table}}", "`table` is no media"),
         ("{program: sh}", "must name at least one output"),
         ("{outputs: {b: retmask/file;v1}}", "must name a program"),

@@ -96,7 +96,10 @@ fn a_run_is_seen_as_long_as_it_goes_on() {
     assert_eq!((&stage["stage"], &stage["waits_for"]), (&json!("long"), &Value::Null));
     assert_eq!(stage["progress"]["unit"], "needles");
     let text = workspace.succeeds(&["status"]).out;
-    assert!(text.lines().nth(1).is_some_and(|line| line.contains("  long  ") && line.contains("/1000 needles")), "{text}");
+    assert!(
+        text.lines().nth(1).is_some_and(|line| line.contains("  long  ") && line.contains("/1000 needles")),
+        "{text}"
+    );
     let mut waiting = Background::start(&workspace, "pipeline.yaml", &[]);
     waiting.wait_for("stage-waiting", "long");
     let text = workspace.succeeds(&["status"]).out;

@@ -43,7 +43,8 @@ fn every_pipeline_fits_the_schema() {
 #[test]
 fn the_schema_refuses_what_the_program_refuses() {
     let schema = schema();
-    let base = "version: 1\nname: a\nsources: {s: {published-scores: f}}\nstages: {m: {kind: build-mask, in: {scores: s}}}\n";
+    let base =
+        "version: 1\nname: a\nsources: {s: {published-scores: f}}\nstages: {m: {kind: build-mask, in: {scores: s}}}\n";
     assert_eq!(faults(&schema, &document(base)), Vec::<String>::new());
     assert_eq!(run(base, &["check", "pipeline.yaml"]).code, Some(0));
     for (what, instead) in [
@@ -91,8 +92,7 @@ fn init_writes_a_pipeline_that_is_accepted() {
         assert!(again.err.starts_with(&format!("error: {file} is there already\n")), "{}", again.err);
     }
     // The local model is found where the file says it is.
-    let plan: Value =
-        serde_json::from_str(&workspace.succeeds(&["plan", "a-b.yaml", "--json"]).out).expect("JSON");
+    let plan: Value = serde_json::from_str(&workspace.succeeds(&["plan", "a-b.yaml", "--json"]).out).expect("JSON");
     assert_eq!((&plan["sources"][0]["source"], &plan["sources"][0]["state"]), (&"model".into(), &"known".into()));
     for missing in ["nowhere.gguf", "./owner/name", "a b/c"] {
         let refused = workspace.run(&["init", missing]);

@@ -128,7 +128,10 @@ fn every_command_is_in_the_manual_and_completed_by_a_shell() {
     assert_eq!(script.code, Some(0), "{}", script.err);
     // What bash proposes for the beginning of a command.
     let propose = |typed: &str| {
-        let ask = format!("{}\nCOMP_WORDS=(retmask {typed}); COMP_CWORD=1; _retmask retmask {typed} retmask; echo \"${{COMPREPLY[*]}}\"", script.out);
+        let ask = format!(
+            "{}\nCOMP_WORDS=(retmask {typed}); COMP_CWORD=1; _retmask retmask {typed} retmask; echo \"${{COMPREPLY[*]}}\"",
+            script.out
+        );
         let output = std::process::Command::new("bash").args(["--norc", "-c", &ask]).output().expect("bash");
         String::from_utf8(output.stdout).expect("UTF-8")
     };

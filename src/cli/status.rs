@@ -21,8 +21,13 @@ pub struct Arguments {}
 pub fn execute(_arguments: &Arguments, settings: &Settings) -> Result<()> {
     let store = Store::open(&settings.cache_folder()?)?;
     let printer = settings.printer;
-    let heads =
-        [("run", Align::Left), ("process", Align::Right), ("stage", Align::Left), ("for", Align::Right), ("doing", Align::Left)];
+    let heads = [
+        ("run", Align::Left),
+        ("process", Align::Right),
+        ("stage", Align::Left),
+        ("for", Align::Right),
+        ("doing", Align::Left),
+    ];
     let (mut table, mut lines, mut running) = (Table::new(heads), String::new(), 0);
     for folder in run_folders(&store)?.iter().rev() {
         let facts = match facts_of(folder) {

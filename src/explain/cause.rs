@@ -79,7 +79,8 @@ fn causes(
     for difference in &comparison.differences {
         let mut cause = Cause { difference: difference.clone(), from: None, not_known: false };
         let input = difference.field.strip_prefix("in.");
-        let binding = input.and_then(|input| pipeline.stage(stage).inputs.iter().find(|binding| binding.role() == input));
+        let binding =
+            input.and_then(|input| pipeline.stage(stage).inputs.iter().find(|binding| binding.role() == input));
         if let (Some(input), Some(binding)) = (input, binding) {
             cause.not_known = planner.digest_of(binding, results)?.is_none();
             if cause.not_known {

@@ -94,13 +94,8 @@ pub fn trace(store: &Store, address: &str) -> Result<Lineage> {
     let item = find(store, address)?;
     let runs = run_folders(store)?;
     let folder = find_run(store, &runs, Some(&item.run))?;
-    let mut tracer = Tracer {
-        store,
-        stages: stages_of(folder)?,
-        sources: sources_of(folder)?,
-        recorded: None,
-        used: Vec::new(),
-    };
+    let mut tracer =
+        Tracer { store, stages: stages_of(folder)?, sources: sources_of(folder)?, recorded: None, used: Vec::new() };
     let rows = match wanted {
         None => Vec::new(),
         Some(wanted) => row::find(&table_of(store, &item)?, wanted, &format!("{address}#"))?,
@@ -196,8 +191,7 @@ impl Tracer<'_> {
     /// What made an artifact: a stage of the run, else the youngest result anywhere in the store.
     fn maker(&mut self, digest: &Digest) -> Result<Option<Maker>> {
         for stage in &self.stages {
-            if let (Some(output), Some(key)) =
-                (stage.outputs.iter().find(|output| output.digest == *digest), stage.key)
+            if let (Some(output), Some(key)) = (stage.outputs.iter().find(|output| output.digest == *digest), stage.key)
             {
                 return Ok(Some(Maker { stage: stage.stage.clone(), key, output: output.clone() }));
             }
@@ -216,7 +210,7 @@ impl Tracer<'_> {
         Ok(Some(Maker { stage, key: record.key, output: output.clone() }))
     }
 
-    /// The heads of a mask, and the rows of a table that `rows` were made from. 
+    /// The heads of a mask, and the rows of a table that `rows` were made from.
     fn look_inside(&self, input: &mut MadeFrom, output: &Output, rows: &[Row]) -> Result<()> {
         let media = Media::from_name(&output.media);
         if media.is_none_or(|media| media.form() != Form::Table) || (rows.is_empty() && media != Some(Media::Mask)) {

@@ -21,13 +21,12 @@ use std::sync::{Arc, OnceLock};
 use retmask_cache::{Digest, Key, Lookup, MissReason, Output, Record, Store};
 use retmask_stages::artifact::Form;
 use retmask_stages::command::find_program;
-use serde::Serialize;
 
 pub use difference::{Comparison, Difference, compare};
 pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
 pub use json::plan_json;
 pub use reason::Reason;
-pub use recorded::{Nearest, Recorded};
+pub use recorded::{Nearest, Recorded, RecordedParameter, recorded_parameters};
 pub use row_scope::RowScopes;
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
@@ -35,7 +34,6 @@ use crate::error::{Error, Result};
 use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, Stage, StageIndex};
 use key::{KeyInput, StageKey};
 use parameters::Encoded;
-use value::Value;
 
 /// The record of each stage whose result is known, by stage index.
 pub type Results = Vec<Option<Arc<Record>>>;
@@ -367,45 +365,6 @@ pub const NOT_KNOWN: &str = "not known yet";
 
 fn key_input(binding: &Binding, digest: String) -> KeyInput {
     KeyInput { role: binding.role(), media: binding.media.name().to_owned(), digest }
-}
-
-/// A parameter of a recorded result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RecordedParameter {
-    /// Dotted where parameters nest.
-    pub name: String,
-    pub value: serde_json::Value,
-    /// Whether it had its default value.
-    pub default: bool,
-}
-
-/// The parameters of a recorded result; those that had their default only where this program knows that epoch.
-pub fn recorded_parameters(record: &Record) -> Vec<RecordedParameter> {
-    let kind = &record.provenance.kind;
-    let defaults = match recorded::current_epoch(kind) {
-        Some(epoch) if epoch == record.provenance.epoch => parameters::defaults(kind),
-        _ => Value::Null,
-    };
-    let written = Value::from_json(&record.provenance.fields["params"]).unwrap_or(Value::Null);
-    let mut list = Vec::new();
-    let (all, own) = (written.clone().with_defaults(&defaults), written);
-    flatten("", &all, Some(&own), &mut list);
-    list
-}
-
-fn flatten(path: &str, value: &Value, own: Option<&Value>, list: &mut Vec<RecordedParameter>) {
-    let Value::Map(fields) = value else {
-        list.push(RecordedParameter { name: path.to_owned(), value: value.plain(), default: own.is_none() });
-        return;
-    };
-    for (name, value) in fields {
-        let own = match own {
-            Some(Value::Map(own)) => own.get(name),
-            own => own,
-        };
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        flatten(&path, value, own, list);
-    }
 }
 
 /// The output of a port in a record of the stage's own kind and epoch.

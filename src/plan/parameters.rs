@@ -67,9 +67,6 @@ impl Visitor for Encode<'_> {
         if let (Value::Map(fields), Some(_)) = (&mut values, K::program(&parameters)) {
             fields.remove("program");
         }
-        Ok(Encoded {
-            values,
-            defaults: Value::of(&K::Parameters::default()).map_err(of_value)?,
-        })
+        Ok(Encoded { values, defaults: Value::of(&K::Parameters::default()).map_err(of_value)? })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use retmask_cache::{Digest, Record};
 use retmask_stages::contract::Kind;
 use retmask_stages::registry::{self, Visitor};
+use serde::Serialize;
 
 use super::difference::{Comparison, distance, readable};
 use super::parameters;
@@ -83,8 +84,47 @@ impl Recorded {
     }
 }
 
+/// A parameter of a recorded result.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordedParameter {
+    /// Dotted where parameters nest.
+    pub name: String,
+    pub value: serde_json::Value,
+    /// Whether it had its default value.
+    pub default: bool,
+}
+
+/// The parameters of a recorded result; those that had their default only where this program knows that epoch.
+pub fn recorded_parameters(record: &Record) -> Vec<RecordedParameter> {
+    let kind = &record.provenance.kind;
+    let defaults = match current_epoch(kind) {
+        Some(epoch) if epoch == record.provenance.epoch => parameters::defaults(kind),
+        _ => Value::Null,
+    };
+    let written = Value::from_json(&record.provenance.fields["params"]).unwrap_or(Value::Null);
+    let mut list = Vec::new();
+    let (all, own) = (written.clone().with_defaults(&defaults), written);
+    flatten("", &all, Some(&own), &mut list);
+    list
+}
+
+fn flatten(path: &str, value: &Value, own: Option<&Value>, list: &mut Vec<RecordedParameter>) {
+    let Value::Map(fields) = value else {
+        list.push(RecordedParameter { name: path.to_owned(), value: value.plain(), default: own.is_none() });
+        return;
+    };
+    for (name, value) in fields {
+        let own = match own {
+            Some(Value::Map(own)) => own.get(name),
+            own => own,
+        };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        flatten(&path, value, own, list);
+    }
+}
+
 /// The epoch of a kind in this program.
-pub fn current_epoch(kind: &str) -> Option<u32> {
+fn current_epoch(kind: &str) -> Option<u32> {
     struct Epoch;
     impl Visitor for Epoch {
         type Output = u32;

@@ -22,9 +22,7 @@ use jiff::Timestamp;
 
 pub use events::{Events, Reporter};
 pub use folder::{StageOutputs, StageState, log_of};
-pub use history::{
-    MadeBy, SourceContent, facts_of, find_run, maker, run_folders, run_name, sources_of, stages_of,
-};
+pub use history::{MadeBy, SourceContent, facts_of, find_run, maker, run_folders, run_name, sources_of, stages_of};
 pub use interrupt::Interrupts;
 pub use live::{Doing, Standing, doing, standing};
 pub use sources::fetch_sources;
@@ -130,7 +128,8 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
     let cancel = interrupts.stages_run(&events);
     let pools = pools::Pools::default();
     let budget = Budget { cpus: options.cpus, memory: memory_bytes(), gpus: options.gpus };
-    let mut scheduler = Scheduler::new(planner, &folder, &pools, events.clone(), cancel.clone(), budget, options.keep_going);
+    let mut scheduler =
+        Scheduler::new(planner, &folder, &pools, events.clone(), cancel.clone(), budget, options.keep_going);
     scheduler.settle(options.plan)?;
     let ran = if scheduler.is_done() { Ok(()) } else { scheduler.run() };
     let stages = scheduler.outputs();

@@ -56,7 +56,8 @@ fn heads_before_and_after_training_stand_side_by_side() {
         sample.mask(&[(0, 1), (1, 1)]);
         sample.head_scores_at("trained-scores", heads_after, after);
         for (port, gini) in [("head-summary", 0.5), ("trained-head-summary", 0.25)] {
-            let columns = [10, 9, 4, 1].map(|count| counts([count])).into_iter().chain([numbers([0.4]), numbers([gini])]);
+            let columns =
+                [10, 9, 4, 1].map(|count| counts([count])).into_iter().chain([numbers([0.4]), numbers([gini])]);
             sample.table(port, "", Media::HeadScoreSummary, columns.collect());
         }
         sample.run()
@@ -66,7 +67,8 @@ fn heads_before_and_after_training_stand_side_by_side() {
     assert_eq!(value(&written, "heads", "mean score of masked heads, trained"), "0.3500 -> 0.3000");
     assert_eq!(value(&written, "heads", "mean score of other heads, trained"), "0.0500 -> 0.0500");
     assert_eq!(value(&written, "heads", "most changed head, trained"), "1-1 (0.300 -> 0.100)");
-    for figure in ["<h2>Heads after training</h2>", "2 of 4 heads have another score", "head 1-1: 0.300 \u{2192} 0.100"] {
+    for figure in ["<h2>Heads after training</h2>", "2 of 4 heads have another score", "head 1-1: 0.300 \u{2192} 0.100"]
+    {
         assert!(written.page.contains(figure), "{figure}");
     }
     let other = sample(&[0.1, 0.5], &heads[..2]).err().expect("another model");

@@ -67,9 +67,9 @@ fn keyword_holds(
             faults.push(format!("{at}: {value} is below {rule}"));
         }
         "required" => {
-            let missing = list().iter().filter(|name| {
-                object.is_some_and(|object| !object.contains_key(name.as_str().expect("a name")))
-            });
+            let missing = list()
+                .iter()
+                .filter(|name| object.is_some_and(|object| !object.contains_key(name.as_str().expect("a name"))));
             faults.extend(missing.map(|name| format!("{at}: {name} is missing")));
         }
         "properties" => {

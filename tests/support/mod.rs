@@ -4,9 +4,9 @@
 #![allow(dead_code)]
 
 pub mod background;
+pub mod json_schema;
 pub mod model_free;
 pub mod shared;
-pub mod json_schema;
 pub mod workspace;
 
 use std::fs;

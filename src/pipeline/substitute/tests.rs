@@ -35,8 +35,7 @@ fn a_whole_scalar_keeps_the_type_and_a_part_is_text() {
 
 #[test]
 fn nested_parameters_are_reached_through_references() {
-    let root =
-        expanded("params:\n  a: {x: {y: 1}}\n  b: ${params.a}\n  c: ${params.b.x}\nv: ${params.c.y}\n").unwrap();
+    let root = expanded("params:\n  a: {x: {y: 1}}\n  b: ${params.a}\n  c: ${params.b.x}\nv: ${params.c.y}\n").unwrap();
     assert_eq!(at(&root, "v").describe(), "the number 1");
 }
 

@@ -16,9 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Media;
-use crate::contract::{
-    Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
-};
+use crate::contract::{Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult};
 use placeholder::Place;
 
 pub use process::kill_running;
@@ -218,7 +216,9 @@ mod tests {
         assert!(refused(|all| all.program = "{in.tool}".into()).starts_with("program: must name"));
         assert!(refused(|all| all.outputs.clear()).starts_with("outputs: must name"));
         assert!(refused(|all| drop(all.outputs.insert("../up".into(), "retmask/file;v1".into()))).contains("`../up`"));
-        assert!(refused(|all| drop(all.outputs.insert("x".into(), "table".into()))).starts_with("outputs.x: `table` is"));
+        assert!(
+            refused(|all| drop(all.outputs.insert("x".into(), "table".into()))).starts_with("outputs.x: `table` is")
+        );
         assert!(refused(|all| all.arguments.push("{out.tabel}".into())).contains("`outputs` has table"));
         assert!(refused(|all| all.pass.push("A=B".into())).starts_with("pass: `A=B` cannot"));
         assert!(refused(|all| all.pass.push("HOME".into())).starts_with("pass: `HOME` is set"));

@@ -29,7 +29,7 @@ pub fn places(text: &str) -> impl Iterator<Item = Place<'_>> {
 /// The text with every placeholder replaced.
 ///
 /// # Errors
-/// `Internal` for a name that was not checked.
+/// `Internal` for a name that was not checked; `Environment` when there is no working directory.
 pub fn fill(text: &str, inputs: &Inputs, outputs: &Outputs, scratch: &Path) -> StageResult<OsString> {
     let mut filled = OsString::new();
     let mut rest = text;
@@ -40,7 +40,9 @@ pub fn fill(text: &str, inputs: &Inputs, outputs: &Outputs, scratch: &Path) -> S
                 let (port, label) = name.split_once('.').unwrap_or((name, ""));
                 let input = inputs.labelled(port).iter().find(|(found, _)| found == label);
                 let (_, input) = input.ok_or_else(|| StageError::internal(format!("no input `{name}`")))?;
-                filled.push(&input.path);
+                // The program starts in a folder of its own.
+                let path = std::path::absolute(&input.path);
+                filled.push(path.map_err(|error| StageError::io("find", &input.path, &error))?);
             }
             Place::Output(name) => filled.push(outputs.path(name)),
             Place::Scratch => filled.push(scratch),
@@ -58,14 +60,17 @@ fn next(text: &str) -> Option<(&str, Place<'_>, &str)> {
         let Some(length) = text[start..].find('}') else { return None };
         let inside = &text[start + 1..start + length];
         let plain = |name: &&str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+            !name.is_empty()
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
         };
         let place = match inside {
             "scratch" => Some(Place::Scratch),
             "threads" => Some(Place::Threads),
-            _ => inside.strip_prefix("in.").filter(plain).map(Place::Input).or_else(|| {
-                inside.strip_prefix("out.").filter(plain).map(Place::Output)
-            }),
+            _ => inside
+                .strip_prefix("in.")
+                .filter(plain)
+                .map(Place::Input)
+                .or_else(|| inside.strip_prefix("out.").filter(plain).map(Place::Output)),
         };
         if let Some(place) = place {
             return Some((&text[..start], place, &text[start + length + 1..]));
@@ -84,17 +89,19 @@ mod tests {
         let mut inputs = Inputs::default();
         inputs.insert("model", "", Media::Model, "/a/model");
         inputs.insert("of", "base", Media::File, "/a/base");
+        inputs.insert("here", "", Media::File, "source.txt");
         let outputs = Outputs::new("/o");
         let fill = |text| fill(text, &inputs, &outputs, Path::new("/s")).unwrap().into_string().unwrap();
         assert_eq!(fill("{in.model}:{in.of.base}:{out.x}:{scratch}"), "/a/model:/a/base:/o/x:/s");
+        let here = std::env::current_dir().unwrap().join("source.txt");
+        assert_eq!(fill("{in.here}"), here.to_str().unwrap());
         for same in ["print({'a': 1})", "{in.}", "{In.model}", "{", "}{", "{in.model", "{{}}"] {
             assert_eq!(fill(same), same);
         }
         assert_eq!(fill("{a{out.x}}"), "{a/o/x}");
-        assert_eq!(places("{in.a}{out.b} {threads}").collect::<Vec<_>>(), [
-            Place::Input("a"),
-            Place::Output("b"),
-            Place::Threads
-        ]);
+        assert_eq!(
+            places("{in.a}{out.b} {threads}").collect::<Vec<_>>(),
+            [Place::Input("a"), Place::Output("b"), Place::Threads]
+        );
     }
 }

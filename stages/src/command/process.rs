@@ -62,8 +62,7 @@ pub fn run(mut command: Command, name: &str, secrets: &[String], context: &Conte
         _ => StageError::input(format!("cannot start `{name}`: {error}")),
     })?;
     let group = Group::of(&child)?;
-    let log =
-        Log { progress: context.progress(), secrets, last: Mutex::default(), ended: AtomicBool::new(false) };
+    let log = Log { progress: context.progress(), secrets, last: Mutex::default(), ended: AtomicBool::new(false) };
     let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
     let (status, cancelled) = std::thread::scope(|scope| {
         for pipe in pipes.into_iter().flatten() {
@@ -86,8 +85,13 @@ pub fn run(mut command: Command, name: &str, secrets: &[String], context: &Conte
         return Ok(());
     }
     let last: Vec<String> = log.last.into_inner().unwrap_or_else(PoisonError::into_inner).into();
-    let said = if last.is_empty() { "; it wrote nothing".to_owned() } else { format!("; its last lines:\n    {}", last.join("\n    ")) };
-    Err(StageError::input(format!("`{name}` {}{said}", ended(status))).with_hint("`retmask logs STAGE` prints all it wrote"))
+    let said = if last.is_empty() {
+        "; it wrote nothing".to_owned()
+    } else {
+        format!("; its last lines:\n    {}", last.join("\n    "))
+    };
+    Err(StageError::input(format!("`{name}` {}{said}", ended(status)))
+        .with_hint("`retmask logs STAGE` prints all it wrote"))
 }
 
 fn ended(status: ExitStatus) -> String {

@@ -81,17 +81,6 @@ impl Findings {
         let evaluation =
             Evaluation::read(&labelled("evaluation")?, &labelled("examples")?, &parameters.baseline, parameters.seed)?;
         let masked = mask.map(|mask| mask.len());
-        Ok(Self {
-            heads,
-            spread,
-            head_changes,
-            trained_spread,
-            masked,
-            needles,
-            pairs,
-            training,
-            margins,
-            evaluation,
-        })
+        Ok(Self { heads, spread, head_changes, trained_spread, masked, needles, pairs, training, margins, evaluation })
     }
 }

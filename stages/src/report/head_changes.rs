@@ -36,7 +36,12 @@ impl HeadChanges {
         let mut changes: Vec<Change> = before
             .ranked()
             .into_iter()
-            .map(|(head, score)| Change { head, before: score, after: after.score(head), masked: before.is_masked(head) })
+            .map(|(head, score)| Change {
+                head,
+                before: score,
+                after: after.score(head),
+                masked: before.is_masked(head),
+            })
             .collect();
         let size = |change: &Change| (change.after - change.before).abs();
         changes.sort_by(|left, right| size(right).total_cmp(&size(left)).then(left.head.cmp(&right.head)));

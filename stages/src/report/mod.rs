@@ -77,7 +77,11 @@ impl Kind for Report {
     const INPUTS: &'static [InputPort] = &[
         input("scores", &[Media::HeadScores], "retrieval scores of all heads"),
         input("head-summary", &[Media::HeadScoreSummary], "trials counted and the Gini coefficient of the scores"),
-        input("trained-scores", &[Media::HeadScores], "scores of the trained model, compared with `scores` head by head"),
+        input(
+            "trained-scores",
+            &[Media::HeadScores],
+            "scores of the trained model, compared with `scores` head by head",
+        ),
         input("trained-head-summary", &[Media::HeadScoreSummary], "their Gini coefficient"),
         input("mask", &[Media::Mask], "the masked heads"),
         input("trials", &[Media::Trials], "needle trials of the base model"),
