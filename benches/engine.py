@@ -113,7 +113,9 @@ class Retmask:
         lines = ["version: 1", "name: bench", "sources: {input: {file: input.txt}}", "stages:"]
         for name, source in stages(shape):
             lines.append(
+                # Stages that differ in nothing would be made once.
                 f"  {name}:\n    kind: command\n    in: {{from: {source or 'input'}}}\n    with:\n      program: cp\n"
+                f"      environment: {{STAGE: {name}}}\n"
                 f"      arguments: ['{{in.from}}', '{{out.to}}']\n      outputs: {{to: retmask/file;v1}}\n"
                 f"    resources: {{cpus: 1}}"
             )
