@@ -16,6 +16,7 @@ mod row_scope;
 mod sources;
 mod value;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use retmask_cache::{Digest, Key, Lookup, MissReason, Output, Record, Store};
@@ -114,7 +115,7 @@ impl<'a> Planner<'a> {
             store,
             sources: sources.collect::<Result<_>>()?,
             parameters: pipeline.stages().iter().map(parameters::encode).collect::<Result<_>>()?,
-            programs: pipeline.stages().iter().map(|stage| program(store, stage)).collect::<Result<_>>()?,
+            programs: programs(store, pipeline)?,
             forced: vec![false; pipeline.stages().len()],
             recorded: OnceLock::new(),
         })
@@ -343,6 +344,22 @@ pub fn recorded_differences(store: &Store, old: &Key, new: &Key) -> Result<Optio
     let (Lookup::Hit(old), Lookup::Hit(new)) = (store.lookup(old)?, store.lookup(new)?) else { return Ok(None) };
     let defaults = parameters::defaults(&new.provenance.kind);
     Ok(Some(compare(&old.provenance.fields, &new.provenance.fields, &defaults).differences))
+}
+
+/// The content of the programs that stages run; each is looked for once.
+fn programs(store: &Store, pipeline: &Pipeline) -> Result<Vec<Option<Digest>>> {
+    let mut known: HashMap<&str, Option<Digest>> = HashMap::new();
+    let stages = pipeline.stages().iter();
+    let digests = stages.map(|stage| {
+        let Some(name) = stage.work.program() else { return Ok(None) };
+        if let Some(digest) = known.get(name) {
+            return Ok(*digest);
+        }
+        let digest = program(store, stage)?;
+        known.insert(name, digest);
+        Ok(digest)
+    });
+    digests.collect()
 }
 
 /// The content of the program that a stage runs.

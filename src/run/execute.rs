@@ -120,10 +120,14 @@ impl Job<'_> {
     /// # Errors
     /// As the stage says; `Internal` when it panics or breaks its contract; `Input` when a source changed
     /// meanwhile; `Environment` when the store cannot take the outputs.
-    pub fn run(&self, prepared: &Prepared) -> Result<Made> {
+    ///
+    /// Its private folders are put into `leftovers`, to be removed when nobody waits for the stage any more.
+    pub fn run(&self, prepared: &Prepared, leftovers: &mut Vec<Staging>) -> Result<Made> {
         let store = self.planner.store();
-        let staging = store.stage()?;
-        let scratch = store.stage()?;
+        leftovers.extend([store.stage()?, store.stage()?]);
+        let [.., staging, scratch] = leftovers.as_slice() else {
+            return Err(Error::internal("a stage has no private folders"));
+        };
         let outputs = Outputs::new(staging.path());
         let scopes = RowScopes {
             kind: self.stage.kind.name,
@@ -143,7 +147,6 @@ impl Job<'_> {
         let duration = began.elapsed();
         // What is quickly made is quickly made again: many such results share a sync.
         let store = if duration < QUICK { &store.soon() } else { store };
-        drop(scratch);
         for (source, path, media, digest) in &prepared.in_place {
             self.still_the_same(*source, path, *media, digest)?;
         }
@@ -158,7 +161,7 @@ impl Job<'_> {
             .collect::<Result<Vec<Option<Digest>>>>();
         let digests = digests.map_err(|error| self.to_blame(error))?;
         let paths: Vec<PathBuf> = ports.iter().map(|port| outputs.path(port.name)).collect();
-        let published = store.publish(&staging, &paths).map_err(|error| self.to_blame(error.into()))?;
+        let published = store.publish(staging, &paths).map_err(|error| self.to_blame(error.into()))?;
         let outputs = ports.iter().zip(digests).zip(published).map(|((port, logical), published)| Output {
             port: port.name.to_owned(),
             media: port.media.name().to_owned(),

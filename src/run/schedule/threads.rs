@@ -69,6 +69,7 @@ impl<'a> Scheduler<'a> {
         let (results, pools) = (self.results.clone(), self.pools);
         scope.spawn(move || {
             let began = Instant::now();
+            let mut leftovers = Vec::new();
             let attempt = || {
                 // Whoever held the lock before may have made it.
                 if let Found::Hit(record) = planner.look_up(stage, &resolved.key)? {
@@ -94,13 +95,14 @@ impl<'a> Scheduler<'a> {
                     // What is forced to run is to be compared with what it made before, row for row.
                     reuse_rows: !planner.is_forced(stage),
                 };
-                let made = job.run(&prepared)?;
+                let made = job.run(&prepared, &mut leftovers)?;
                 Ok(Outcome::Made(made, progress.row_counts()))
             };
             let outcome = catch_unwind(AssertUnwindSafe(attempt))
                 .unwrap_or_else(|_| Err(Error::internal("the engine panicked while it ran this stage")));
             drop(lock);
             let _ = sender.send(Message::Ended(stage, outcome, began.elapsed().as_secs_f64()));
+            drop(leftovers);
         });
     }
 }

@@ -137,17 +137,13 @@ impl Kind for Command {
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
         let path = program::find(&parameters.program)?;
-        let folder = |name: &str| {
-            let folder = context.scratch().join(name);
-            std::fs::create_dir_all(&folder).map_err(|error| StageError::io("make", &folder, &error)).map(|()| folder)
-        };
-        let (work, home, temporary) = (folder("work")?, folder("home")?, folder("tmp")?);
-        let filled = |text: &str| placeholder::fill(text, inputs, outputs, context.scratch());
+        let folder = context.scratch();
+        let filled = |text: &str| placeholder::fill(text, inputs, outputs, folder);
         let mut command = std::process::Command::new(&path);
         for argument in &parameters.arguments {
             command.arg(filled(argument)?);
         }
-        command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", home).env("TMPDIR", temporary).current_dir(work);
+        command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", folder).env("TMPDIR", folder).current_dir(folder);
         command.env(GPUS, context.gpus().join(","));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
