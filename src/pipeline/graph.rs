@@ -5,6 +5,7 @@ use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use retmask_model::Numerics;
@@ -105,6 +106,8 @@ pub struct Resources {
     pub memory: Option<NonZeroU64>,
     /// GPUs, for programs; none when not given.
     pub gpus: Option<NonZeroU32>,
+    /// Work between two checkpoints of a stage that keeps any; 10 minutes when not given.
+    pub checkpoint_interval: Option<Duration>,
 }
 
 /// Index of a source in [`Pipeline::sources`].

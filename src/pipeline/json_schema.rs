@@ -147,6 +147,7 @@ fn stage(rules: &[Value]) -> Value {
                     "cpus": or_reference(json!({ "type": "integer", "minimum": 1 })),
                     "memory": { "type": "string", "description": "For example 6GB" },
                     "gpus": or_reference(json!({ "type": "integer", "minimum": 1, "description": "For programs" })),
+                    "checkpoint-minutes": or_reference(json!({ "type": "number", "minimum": 0 })),
                 },
             },
         },

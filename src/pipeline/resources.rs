@@ -1,6 +1,7 @@
 //! What a stage asks of the machine.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use super::Diagnostic;
 use super::declaration::{map_with_keys, used};
@@ -9,7 +10,7 @@ use super::tree::{Meaning, Node};
 use crate::sizes::UNITS;
 
 /// Keys of `resources`.
-pub const RESOURCE_KEYS: &[&str] = &["cpus", "memory", "gpus"];
+pub const RESOURCE_KEYS: &[&str] = &["cpus", "memory", "gpus", "checkpoint-minutes"];
 
 /// Reads `resources`; a faulty part is reported and left out.
 pub fn read(node: &Node, faults: &mut Vec<Diagnostic>) -> Resources {
@@ -33,7 +34,23 @@ pub fn read(node: &Node, faults: &mut Vec<Diagnostic>) -> Resources {
             faults.push(used(fault, &entry.value));
         }
     }
+    if let Some(entry) = keys.entry("checkpoint-minutes") {
+        resources.checkpoint_interval = minutes(&entry.value);
+        if resources.checkpoint_interval.is_none() && !entry.value.is_unresolved() {
+            let message = format!("`checkpoint-minutes` is a number from 0, found {}", entry.value.describe());
+            faults.push(used(Diagnostic::new(entry.value.place, message), &entry.value));
+        }
+    }
     resources
+}
+
+fn minutes(node: &Node) -> Option<Duration> {
+    let minutes = match node.scalar()?.meaning() {
+        Meaning::Unsigned(number) => number as f64,
+        Meaning::Real(number) => number,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(60.0 * minutes).ok()
 }
 
 fn count(node: &Node) -> Option<NonZeroU32> {
@@ -60,6 +77,18 @@ fn memory(node: &Node) -> Option<NonZeroU64> {
 mod tests {
     use super::super::{Place, tree};
     use super::*;
+
+    #[test]
+    fn minutes_between_checkpoints_may_be_a_fraction_and_none_at_all() {
+        let read = |text: &str| {
+            let value = tree::Value::Scalar(tree::Scalar { text: text.into(), plain: true });
+            minutes(&Node::new(Place { text: 0, start: 0, end: 0 }, value)).map(|found| found.as_secs_f64())
+        };
+        assert_eq!([read("0"), read("10"), read("0.5")], [Some(0.0), Some(600.0), Some(30.0)]);
+        for wrong in ["-1", "often", ".nan", ".inf", "1e300", ""] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn memory_takes_units() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use retmask_cache::{Committed, Digest, DigestKind, Output, Provenance, Readable, Reading, Record, Staging};
 use retmask_stages::artifact::{Form, Media, schema, table};
-use retmask_stages::contract::{Cancel, Context, Fault, Inputs, OutputPort, Outputs, Progress};
+use retmask_stages::contract::{CHECKPOINT_INTERVAL, Cancel, Context, Fault, Inputs, OutputPort, Outputs, Progress};
 
 use super::folder::versions;
 use super::pools::Pools;
@@ -135,15 +135,23 @@ impl Job<'_> {
             inputs: self.resolved.inputs.clone(),
             numerics: self.stage.work.numerics(),
         };
-        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path());
-        let context = context.with_gpus(self.gpus.clone());
+        let key = &self.resolved.key;
+        if !self.reuse_rows {
+            store.remove_resume_folder(key)?;
+        }
+        let interval = self.stage.resources.checkpoint_interval.unwrap_or(CHECKPOINT_INTERVAL);
+        let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path())
+            .with_durable(store.resume_folder(key), interval)
+            .with_gpus(self.gpus.clone());
         let context = match self.reuse_rows {
             true => context.with_rows(Arc::new(StoredRows::new(store, scopes))),
             false => context,
         };
         let created = SystemTime::now();
         let began = Instant::now();
-        work(&*self.stage.work, self.pools, self.threads, &prepared.inputs, &outputs, &context)?;
+        let worked = work(&*self.stage.work, self.pools, self.threads, &prepared.inputs, &outputs, &context);
+        self.leave_only_what_helps(worked.as_ref().err())?;
+        worked?;
         let duration = began.elapsed();
         // What is quickly made is quickly made again: many such results share a sync.
         let store = if duration < QUICK { &store.soon() } else { store };
@@ -182,7 +190,10 @@ impl Job<'_> {
                 tools: versions(),
             },
         };
-        Ok(match store.commit(&record)? {
+        let committed = store.commit(&record)?;
+        // Left, it would only take space; the result is there.
+        let _ = store.remove_resume_folder(key);
+        Ok(match committed {
             Committed::New => Made { record: record.into(), differs: Vec::new() },
             Committed::Already(kept) => Made { record: (*kept).into(), differs: Vec::new() },
             Committed::Differs { kept, ports } => Made { record: (*kept).into(), differs: ports },
@@ -197,6 +208,14 @@ impl Job<'_> {
             }
             error => error,
         }
+    }
+
+    /// After a refusal of the input, what was kept would only lead to the same refusal again.
+    fn leave_only_what_helps(&self, error: Option<&Error>) -> Result<()> {
+        if error.is_some_and(|error| error.fault() == Some(Fault::Input)) {
+            self.planner.store().remove_resume_folder(&self.resolved.key)?;
+        }
+        Ok(())
     }
 
     /// A source that changed while it was read leaves nothing to publish: nobody knows what was read.

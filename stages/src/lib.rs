@@ -22,3 +22,4 @@ pub mod rows;
 pub mod sample_pairs;
 pub mod score_heads;
 pub mod synthetic;
+mod training;

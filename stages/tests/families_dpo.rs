@@ -7,7 +7,7 @@ mod families;
 use families::{Inputs, Model};
 use retmask_model::decoder::Purpose;
 use retmask_model::train::{Gradients, TrainingSequence};
-use retmask_stages::dpo::DpoLoss;
+use retmask_stages::dpo::Parameters;
 
 /// ||g − g64|| / ||g64|| of every parameter: f32 sums of a few hundred rows.
 const TOLERANCE: f64 = 2e-4;
@@ -32,8 +32,9 @@ fn gradients_of_the_dpo_loss_are_those_of_transformers() {
     for model in Model::all() {
         let decoder = model.decoder(Purpose::Training);
         let reference = model.reference["dpo.reference"].chunks_exact(2).map(|sums| [sums[0], sums[1]]).collect();
-        let loss = DpoLoss { beta: inputs.beta, reference, step_pairs: inputs.pairs.len() };
-        let mut gradients = Gradients::new(&decoder);
+        let parameters = Parameters { beta: inputs.beta, ..Parameters::default() };
+        let loss = parameters.objective(reference, inputs.pairs.len());
+        let mut gradients = Gradients::new(&decoder).expect("a decoder for training");
         let evaluation = gradients.accumulate(&decoder, &sequences, &loss).expect("gradients");
         let expected = model.reference["dpo.loss"][0];
         // The loss moves by beta times a sum of up to 96 log-probabilities.

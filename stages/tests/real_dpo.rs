@@ -10,8 +10,8 @@ use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::logprobs::token_logprobs;
 use retmask_model::text::{ChatMessage, TextAssets, TextCodec};
-use retmask_model::train::{StepReport, train};
-use retmask_stages::dpo::{Batches, Parameters, Schedule, margin, statistic};
+use retmask_model::train::train;
+use retmask_stages::dpo::{Batches, Loss, PairSet, Parameters, Schedule, statistic};
 use retmask_stages::preference::{PairTokens, PreferencePair, TruncationParameters, tokenise};
 use serde_json::Value;
 
@@ -78,7 +78,8 @@ fn training_follows_plain_pytorch() {
     let assets = TextAssets::read(&shared().join("data/smollm2")).expect("the reference tokenizer reads");
     let codec = TextCodec::new(&assets).expect("the reference tokenizer loads");
     let unlimited = TruncationParameters { max_prompt_length: 0, max_length: 0, ..TruncationParameters::default() };
-    let tokens = tokenise(&pairs(), &codec, &unlimited).expect("pairs tokenise");
+    let pairs = pairs();
+    let tokens = tokenise(&pairs, &codec, &unlimited).expect("pairs tokenise");
     let lengths: Vec<Vec<f64>> = golden["tokens"].as_array().expect("lengths").iter().map(floats).collect();
     let sides = tokens.iter().flat_map(|pair| [&pair.chosen, &pair.rejected]);
     for (side, expected) in sides.zip(&lengths) {
@@ -104,13 +105,11 @@ fn training_follows_plain_pytorch() {
         shuffle: false,
         ..Parameters::default()
     };
-    let mut batches = Batches::new(&parameters, &tokens, &reference);
-    let mut reports: Vec<StepReport> = Vec::new();
-    train(&decoder, &mut batches, parameters.learning_rate(), parameters.optimiser(), &mut |report| {
-        reports.push(report.clone());
-        Ok(())
-    })
-    .expect("training runs");
+    let set = PairSet { first_row: 0, pairs: &pairs, tokens: &tokens, reference: &reference };
+    let none = PairSet { first_row: pairs.len(), pairs: &[], tokens: &[], reference: &[] };
+    let mut batches = Batches::new(&parameters, set, none);
+    let reports =
+        train(&decoder, &mut batches, parameters.training(), None, &mut |_: &_| Ok(())).expect("training runs");
 
     let steps = golden["steps_f64"].as_array().expect("steps");
     assert_eq!(reports.len(), steps.len());
@@ -134,12 +133,13 @@ fn training_follows_plain_pytorch() {
     assert_eq!(reports[0].statistics[statistic::MARGIN], 0.0, "policy and reference run the same code");
 
     let after = sums(&decoder, &tokens);
+    let margin = |policy, reference| Loss::Sigmoid.margin(0.1, policy, [1, 1], reference);
     for (row, expected) in golden["logps_after_f64"].as_array().expect("sums").iter().enumerate() {
         let expected = floats(expected);
-        let found = margin(0.1, after[row], reference[row]);
+        let found = margin(after[row], reference[row]);
         let from_golden: f64 = {
             let before = floats(&golden["ref_logps_f64"][row]);
-            margin(0.1, [expected[0], expected[1]], [before[0], before[1]])
+            margin([expected[0], expected[1]], [before[0], before[1]])
         };
         // Eight steps of f32 rounding in weights, seen through sums of 100 tokens.
         assert!((found - from_golden).abs() < 2e-3, "pair {row}: margin {found}, expected {from_golden}");

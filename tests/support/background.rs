@@ -27,12 +27,16 @@ impl Background {
 
     /// Reads events until one of this name for this stage.
     pub fn wait_for(&mut self, event: &str, stage: &str) {
+        self.wait_until(|found| found["event"] == event && found["stage"] == stage);
+    }
+
+    /// Reads events until one like this.
+    pub fn wait_until(&mut self, is_it: impl Fn(&Value) -> bool) {
         loop {
             let start = self.seen.len();
             let read = self.lines.read_line(&mut self.seen).expect("UTF-8");
-            assert_ne!(read, 0, "the run ended before `{event}` of `{stage}`: {}", self.seen);
-            let found: Value = serde_json::from_str(&self.seen[start..]).expect("JSON");
-            if found["event"] == event && found["stage"] == stage {
+            assert_ne!(read, 0, "the run ended before what was waited for: {}", self.seen);
+            if is_it(&serde_json::from_str(&self.seen[start..]).expect("JSON")) {
                 return;
             }
         }

@@ -14,6 +14,7 @@ const SIGNER: &str = "unsigned";
 /// cas/b3/ab/abcd...                               blobs, named by the 64 digits of their b3, mode 0444
 /// ac/ab/<key>/unsigned.<16 digits>.rec            records, named by signer and the start of their b3; immutable
 /// rows/ab/<scope>/                                results of single rows: segments and logs, see `rows`
+/// resume/<key>/                                   what the work of a key goes on from; its lock guards it
 /// tmp/<host>.<pid>.<random>/                      staging; its file `owner` is locked while the owner lives, and its
 ///                                                 file `uses` lists what the collector must leave it
 /// lock/<key>                                      locks of the kernel; the files themselves mean nothing
@@ -93,6 +94,11 @@ impl Layout {
 
     pub(super) fn staging(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// Where the work of a key keeps what it can go on from.
+    pub(super) fn resume(&self, key: &Key) -> PathBuf {
+        self.root.join("resume").join(key.to_string())
     }
 
     pub(super) fn staging_lock(&self) -> PathBuf {

@@ -154,6 +154,27 @@ impl Store {
         Staging::new(self.session()?)
     }
 
+    /// The folder in which the work of a key keeps what it can go on from after it was stopped or killed. It is there
+    /// once something was kept. Only the holder of the key's lock may make and use it. What is found there may be
+    /// half-written.
+    pub fn resume_folder(&self, key: &Key) -> PathBuf {
+        self.layout().resume(key)
+    }
+
+    /// Removes a key's [`Store::resume_folder`], if there is one, for the holder of the key's lock.
+    ///
+    /// # Errors
+    /// Environment: it cannot be removed.
+    pub fn remove_resume_folder(&self, key: &Key) -> CacheResult<()> {
+        let folder = self.layout().resume(key);
+        match disk::remove_folder(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(CacheError::store_io("remove the folder", &folder, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The lock of a key if it is free, at once.
     ///
     /// # Errors

@@ -67,14 +67,14 @@ pub fn target_logprobs(decoder: &Decoder, normed: &Tensor, targets: &[u32]) -> M
 }
 
 /// Gradients of Σ coefficient · log-probability: with respect to the normed rows ([rows, hidden], returned) and to
-/// the output projection ([vocabulary, hidden], added to `grad_projection`). The gradient of a row's logits is
+/// the output projection ([vocabulary, hidden], added to `grad_projection` where it is trained). The gradient of a row's logits is
 /// coefficient · (one-hot − softmax).
 pub(crate) fn head_gradients(
     decoder: &Decoder,
     normed: &Tensor,
     targets: &[u32],
     coefficients: &[f64],
-    grad_projection: &mut [f32],
+    mut grad_projection: Option<&mut [f32]>,
 ) -> ModelResult<Vec<f32>> {
     let (hidden, vocabulary) = (decoder.spec().hidden_size, decoder.spec().vocabulary_size);
     let set = InstructionSet::best();
@@ -100,6 +100,7 @@ pub(crate) fn head_gradients(
                 let operand = Operand::RowMajor { data: weight, stride: hidden };
                 matmul(set, shape, Left::row_major(logits, vocabulary), operand, grad_rows, false);
             })?;
+            let Some(grad_projection) = grad_projection.as_deref_mut() else { continue };
             let shape = Shape { rows: vocabulary, columns: hidden, depth: targets.len() };
             let operand = Operand::RowMajor { data: rows, stride: hidden };
             matmul(set, shape, Left::transposed(logits, vocabulary), operand, grad_projection, true);

@@ -4,6 +4,7 @@ mod block;
 mod cached;
 mod head;
 mod packed;
+mod parameter;
 mod weight;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub(crate) use cached::{CachedAttention, CachedRun};
 pub(crate) use head::head_gradients;
 pub use head::{row_logprob, target_logprobs};
 pub use packed::PackedAttention;
+pub(crate) use parameter::places;
+pub use parameter::{Parameter, Part};
 pub(crate) use weight::Weight;
 
 use crate::checkpoint::Checkpoint;

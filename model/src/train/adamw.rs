@@ -4,13 +4,26 @@ use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::Gradients;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Parameter, Part};
 use crate::{ModelError, ModelResult};
 
 /// Elements of one task, and of one partial sum of the gradient norm.
 const CHUNK: usize = 1 << 14;
+
+/// Which parameters the weight decay pulls towards 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decayed {
+    /// Every one.
+    #[default]
+    All,
+    /// Matrices: not the weights of norms, nor biases.
+    Matrices,
+    /// Matrices of the layers: not the embedding and the output projection either.
+    LayerMatrices,
+}
 
 /// The constants of the update.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,17 +31,25 @@ pub struct AdamWSettings {
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
-    /// Decoupled weight decay, applied to every parameter.
+    /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Largest global gradient norm; gradients above it are scaled down to it.
+    pub decayed: Decayed,
+    /// Largest global gradient norm; gradients above it are scaled down to it. Infinity never clips.
     pub clip_norm: f64,
 }
 
-/// The optimiser's state: first and second moments of every parameter, f32, in the decoder's parameter order.
+/// First and second moments of one parameter.
+pub(super) struct Moments {
+    pub first: Vec<f32>,
+    pub second: Vec<f32>,
+    decays: bool,
+}
+
+/// The optimiser's state: moments of every parameter, f32, in the order of [`Decoder::parameters`].
 pub struct AdamW {
     settings: AdamWSettings,
-    step: i32,
-    moments: Vec<(Vec<f32>, Vec<f32>)>,
+    pub(super) step: i32,
+    pub(super) moments: Vec<Moments>,
 }
 
 impl AdamW {
@@ -37,25 +58,26 @@ impl AdamW {
     /// # Errors
     /// `Internal` when the decoder was not loaded for training.
     pub fn new(decoder: &Decoder, settings: AdamWSettings) -> ModelResult<Self> {
-        let sizes = decoder.weights().into_iter().map(|weight| Ok(weight.variable()?.elem_count()));
-        let sizes = sizes.collect::<ModelResult<Vec<usize>>>()?;
-        let moments = sizes.into_iter().map(|size| (vec![0.0; size], vec![0.0; size])).collect();
-        Ok(Self { settings, step: 0, moments })
+        let moments = decoder.parameters()?.into_iter().map(|parameter| {
+            let size = parameter.variable.elem_count();
+            Moments { first: vec![0.0; size], second: vec![0.0; size], decays: settings.decayed.holds(&parameter) }
+        });
+        Ok(Self { settings, step: 0, moments: moments.collect() })
     }
 
-    /// Updates every weight and clears nothing: the caller starts the next step's gradients. Returns the global
-    /// gradient norm before clipping (squares added in f64, in chunks of fixed size).
+    /// Updates every parameter and clears nothing: the caller starts the next step's gradients. Returns the global
+    /// gradient norm before clipping (squares added in f64, in chunks of fixed size); when it is not finite, nothing is
+    /// updated.
     ///
     /// # Errors
-    /// `Input` when the norm is not finite: the data or the learning rate made training diverge.
+    /// `Internal` when the decoder is another one than that of [`AdamW::new`].
     pub fn update(&mut self, decoder: &Decoder, gradients: &Gradients, learning_rate: f64) -> ModelResult<f64> {
-        let norm = gradients.values().map(squared_norm).sum::<f64>().sqrt();
+        let norm = gradients.norm();
         if !norm.is_finite() {
-            return Err(ModelError::input(format!("the gradient norm of step {} is not finite", self.step + 1))
-                .with_hint("lower the learning rate, or look for broken pairs"));
+            return Ok(norm);
         }
         self.step += 1;
-        let AdamWSettings { beta1, beta2, epsilon, weight_decay, clip_norm } = self.settings;
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay, clip_norm, .. } = self.settings;
         // As torch.nn.utils.clip_grad_norm_: the divisor carries 1e-6.
         let clip = (clip_norm / (norm + 1e-6)).min(1.0);
         let correction1 = 1.0 - libm::pow(beta1, f64::from(self.step));
@@ -69,17 +91,31 @@ impl AdamW {
             root_correction: correction2.sqrt() as f32,
             epsilon: epsilon as f32,
         };
-        for ((weight, gradient), moments) in
-            decoder.weights().into_iter().zip(gradients.values()).zip(&mut self.moments)
-        {
+        let parameters = decoder.parameters()?;
+        if parameters.len() != self.moments.len() {
+            return Err(ModelError::internal("the optimiser was made for another decoder"));
+        }
+        for ((parameter, gradient), moments) in parameters.into_iter().zip(gradients.values()).zip(&mut self.moments) {
+            let update = if moments.decays { update } else { Update { decay: 1.0, ..update } };
             let operation = InPlace { update, gradient, moments: RefCell::new(moments) };
-            weight.variable()?.as_tensor().inplace_op1(&operation)?;
+            parameter.variable.as_tensor().inplace_op1(&operation)?;
         }
         Ok(norm)
     }
 }
 
-fn squared_norm(values: &[f32]) -> f64 {
+impl Decayed {
+    fn holds(self, parameter: &Parameter) -> bool {
+        match self {
+            Self::All => true,
+            Self::Matrices => parameter.variable.rank() == 2,
+            Self::LayerMatrices => parameter.variable.rank() == 2 && matches!(parameter.part, Part::Layer(_)),
+        }
+    }
+}
+
+/// The sum of squares in f64, in chunks of fixed size.
+pub(super) fn squared_norm(values: &[f32]) -> f64 {
     let parts: Vec<f64> =
         values.par_chunks(CHUNK).map(|chunk| chunk.iter().map(|&value| f64::from(value).powi(2)).sum()).collect();
     parts.into_iter().sum()
@@ -111,7 +147,7 @@ impl Update {
 struct InPlace<'a> {
     update: Update,
     gradient: &'a [f32],
-    moments: RefCell<&'a mut (Vec<f32>, Vec<f32>)>,
+    moments: RefCell<&'a mut Moments>,
 }
 
 impl InplaceOp1 for InPlace<'_> {
@@ -126,7 +162,7 @@ impl InplaceOp1 for InPlace<'_> {
         }
         let update = self.update;
         let mut moments = self.moments.borrow_mut();
-        let (first, second) = &mut **moments;
+        let Moments { first, second, .. } = &mut **moments;
         weights
             .par_chunks_mut(CHUNK)
             .zip(self.gradient.par_chunks(CHUNK))

@@ -1,15 +1,18 @@
 //! The backward pass: activations are kept at layer borders only; inside a layer they are computed again.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
+use super::adamw::squared_norm;
 use super::{Evaluation, Objective, TrainingSequence};
-use crate::decoder::{Decoder, PackedAttention, Pass, Weight, head_gradients, target_logprobs};
+use crate::decoder::{Decoder, PackedAttention, Parameter, Part, Pass, head_gradients, places, target_logprobs};
 use crate::ops::{seed_gradient, with_values};
 use crate::{ModelError, ModelResult};
 
-/// Gradients of every parameter, f32, row-major, in the decoder's parameter order. Micro-batches add up.
+/// Gradients of every parameter, f32, row-major, in the order of [`Decoder::parameters`]. Micro-batches add up.
 pub struct Gradients {
     names: Vec<String>,
     values: Vec<Vec<f32>>,
@@ -17,10 +20,13 @@ pub struct Gradients {
 
 impl Gradients {
     /// Gradients of zero.
-    pub fn new(decoder: &Decoder) -> Self {
-        let tensors = decoder.spec().tensors();
-        let values = tensors.iter().map(|tensor| vec![0.0; tensor.values()]).collect();
-        Self { names: tensors.into_iter().map(|tensor| tensor.name).collect(), values }
+    ///
+    /// # Errors
+    /// `Internal` when the decoder was not loaded for training.
+    pub fn new(decoder: &Decoder) -> ModelResult<Self> {
+        let parameters = decoder.parameters()?;
+        let values = parameters.iter().map(|parameter| vec![0.0; parameter.variable.elem_count()]).collect();
+        Ok(Self { names: parameters.into_iter().map(|parameter| parameter.name).collect(), values })
     }
 
     /// Back to zero, keeping the memory.
@@ -38,11 +44,16 @@ impl Gradients {
         self.names.iter().map(String::as_str).zip(self.values())
     }
 
-    /// Runs one micro-batch forward and backward, and adds its gradients.
+    /// The norm over all parameters: squares added in f64, in chunks of fixed size.
+    pub fn norm(&self) -> f64 {
+        self.values().map(squared_norm).sum::<f64>().sqrt()
+    }
+
+    /// Runs one micro-batch forward and backward, and adds its gradients; when the loss is not finite, forward only.
     ///
     /// # Errors
-    /// `Input` when the loss is not finite or a token is outside the vocabulary; `Internal`, naming the
-    /// parameter, when a trainable weight got no gradient.
+    /// `Input` when a token is outside the vocabulary; `Internal`, naming the parameter, when one that is trained got
+    /// no gradient.
     pub fn accumulate(
         &mut self,
         decoder: &Decoder,
@@ -74,19 +85,20 @@ impl Gradients {
         let logprobs = target_logprobs(decoder, &normed, &targets)?;
         let evaluation = objective.evaluate(&by_sequence(sequences, &logprobs));
         if !evaluation.loss.is_finite() {
-            return Err(ModelError::input(format!("the loss is {}", evaluation.loss)));
+            return Ok(evaluation);
         }
 
         let coefficients: Vec<f64> = evaluation.coefficients.iter().flatten().copied().collect();
         if coefficients.len() != targets.len() {
             return Err(ModelError::internal("the objective returned another number of coefficients than tokens"));
         }
-        let projection = if spec.tied_embeddings { 0 } else { self.values.len() - 1 };
-        let grad_normed = head_gradients(decoder, &normed, &targets, &coefficients, &mut self.values[projection])?;
+        let parameters = decoder.parameters()?;
+        let projection = if spec.tied_embeddings { Part::Embedding } else { Part::Output };
+        let projection = places(&parameters, projection).next().map(|place| self.values[place].as_mut_slice());
+        let grad_normed = head_gradients(decoder, &normed, &targets, &coefficients, projection)?;
         let grad_normed = Tensor::from_vec(grad_normed, (rows.len(), hidden), &Device::Cpu)?;
         let mut store = seed_gradient(&normed, grad_normed)?.backward()?;
-        let per_layer = decoder.layer_weights(0).len();
-        self.take(&mut store, 1 + per_layer * layers, decoder.final_norm())?;
+        self.take(&mut store, &parameters, places(&parameters, Part::FinalNorm))?;
         let mut grad = vec![0.0f32; tokens.len() * hidden];
         with_values(&gradient_of(&mut store, picked.as_tensor(), "the last hidden rows")?, |values| {
             // A row is scored at most once: it predicts one token.
@@ -102,32 +114,34 @@ impl Gradients {
             drop(border);
             let y = decoder.layer(layer, x.as_tensor(), &angles, &mut attention, Pass::Tracked)?;
             let mut store = seed_gradient(&y, grad)?.backward()?;
-            for (place, weight) in decoder.layer_weights(layer).into_iter().enumerate() {
-                self.take(&mut store, 1 + per_layer * layer + place, weight)?;
-            }
+            self.take(&mut store, &parameters, places(&parameters, Part::Layer(layer)))?;
             grad = gradient_of(&mut store, x.as_tensor(), "a layer's input")?;
         }
+        let Some(embedding) = places(&parameters, Part::Embedding).next() else { return Ok(evaluation) };
         with_values(&grad, |grad| {
             for (&token, grad) in tokens.iter().zip(grad.chunks_exact(hidden)) {
-                let row = &mut self.values[0][token as usize * hidden..][..hidden];
+                let row = &mut self.values[embedding][token as usize * hidden..][..hidden];
                 row.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
             }
         })?;
         Ok(evaluation)
     }
 
-    /// Adds the gradient of one weight from a layer's store.
-    fn take(&mut self, store: &mut candle_core::backprop::GradStore, place: usize, weight: &Weight) -> ModelResult<()> {
-        let gradient = gradient_of(store, weight.variable()?.as_tensor(), &self.names[place])?;
-        with_values(&gradient, |gradient| {
-            use rayon::prelude::*;
-            self.values[place].par_iter_mut().zip(gradient).with_min_len(1 << 14).for_each(|(sum, new)| *sum += new);
-        })?;
+    /// Adds the gradients of these parameters from a store.
+    fn take(&mut self, store: &mut GradStore, parameters: &[Parameter], places: Range<usize>) -> ModelResult<()> {
+        for place in places {
+            let gradient = gradient_of(store, parameters[place].variable.as_tensor(), &self.names[place])?;
+            with_values(&gradient, |gradient| {
+                use rayon::prelude::*;
+                let sums = self.values[place].par_iter_mut();
+                sums.zip(gradient).with_min_len(1 << 14).for_each(|(sum, new)| *sum += new);
+            })?;
+        }
         Ok(())
     }
 }
 
-fn gradient_of(store: &mut candle_core::backprop::GradStore, of: &Tensor, name: &str) -> ModelResult<Tensor> {
+fn gradient_of(store: &mut GradStore, of: &Tensor, name: &str) -> ModelResult<Tensor> {
     let gradient = store.remove(of).ok_or_else(|| ModelError::internal(format!("{name} got no gradient")))?;
     Ok(gradient.contiguous()?)
 }

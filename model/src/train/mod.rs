@@ -1,13 +1,19 @@
 //! Training: one loop for every objective, with layer-by-layer recomputation and f32 optimiser state.
 
 mod adamw;
+mod checkpoint;
+mod flops;
 mod gradients;
 mod objective;
 mod run;
 mod schedule;
 
-pub use adamw::{AdamW, AdamWSettings};
+pub use adamw::{AdamW, AdamWSettings, Decayed};
+pub use checkpoint::Checkpoints;
+pub use flops::{measured_peak, training_flops};
 pub use gradients::Gradients;
 pub use objective::{CrossEntropy, Evaluation, Objective};
-pub use run::{BatchSource, MicroBatch, StepReport, TrainingSequence, train};
+pub use run::{
+    BatchSource, Measured, MicroBatch, Observer, StepReport, TrainingSequence, TrainingSettings, measure, train,
+};
 pub use schedule::{LearningRate, Warmup};

@@ -15,6 +15,7 @@ pub enum Warmup {
 pub enum LearningRate {
     Constant {
         peak: f64,
+        warmup: Warmup,
     },
     /// Falls linearly to 0.
     Linear {
@@ -32,10 +33,10 @@ pub enum LearningRate {
 impl LearningRate {
     /// The rate of `step` (from 0) out of `steps`.
     pub fn at(&self, step: usize, steps: usize) -> f64 {
-        let (peak, floor, warmup, cosine) = match *self {
-            Self::Constant { peak } => return peak,
-            Self::Linear { peak, warmup } => (peak, 0.0, warmup, false),
-            Self::Cosine { peak, floor, warmup } => (peak, floor, warmup, true),
+        let (peak, floor, warmup) = match *self {
+            Self::Constant { peak, warmup } => (peak, peak, warmup),
+            Self::Linear { peak, warmup } => (peak, 0.0, warmup),
+            Self::Cosine { peak, floor, warmup } => (peak, floor, warmup),
         };
         let warmup = match warmup {
             Warmup::Steps(count) => count,
@@ -45,7 +46,11 @@ impl LearningRate {
             return peak * step as f64 / warmup as f64;
         }
         let progress = ((step - warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64).min(1.0);
-        let share = if cosine { 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress)) } else { 1.0 - progress };
+        let share = match self {
+            Self::Constant { .. } => return peak,
+            Self::Linear { .. } => 1.0 - progress,
+            Self::Cosine { .. } => 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress)),
+        };
         floor + (peak - floor) * share
     }
 }
@@ -62,6 +67,8 @@ mod tests {
         assert!((rates[55] - 0.55).abs() < 1e-12 && (rates[100] - 0.1).abs() < 1e-12);
         assert!(rates[10..].is_sorted_by(|a, b| a >= b));
         assert_eq!(LearningRate::Linear { peak: 2.0, warmup: Warmup::Steps(0) }.at(3, 4), 0.5);
-        assert_eq!(LearningRate::Constant { peak: 3.0 }.at(9, 4), 3.0);
+        let constant = |warmup| LearningRate::Constant { peak: 3.0, warmup };
+        assert_eq!(constant(Warmup::Steps(0)).at(9, 4), 3.0);
+        assert_eq!([0, 1, 2, 9].map(|step| constant(Warmup::Steps(2)).at(step, 10)), [0.0, 1.5, 3.0, 3.0]);
     }
 }

@@ -82,7 +82,7 @@ mod tests {
     use crate::pipeline::Resources;
 
     fn resources(cpus: u32, memory: u64) -> Resources {
-        Resources { cpus: NonZeroU32::new(cpus), memory: NonZeroU64::new(memory), gpus: None }
+        Resources { cpus: NonZeroU32::new(cpus), memory: NonZeroU64::new(memory), ..Resources::default() }
     }
 
     fn budget(cpus: usize, gpus: &[&str]) -> Budget {

@@ -46,6 +46,8 @@ pub enum Media {
     ReferenceLogprobs,
     /// A row per optimiser step.
     TrainingMetrics,
+    /// A row per measurement of the loss on trained or held-out pairs.
+    TrainingEvaluation,
     /// A row per pair: margins before and after training.
     PairMargins,
     /// A row per evaluation example: prompt facts and raw output.
@@ -84,6 +86,7 @@ impl Media {
         Self::Pairs,
         Self::ReferenceLogprobs,
         Self::TrainingMetrics,
+        Self::TrainingEvaluation,
         Self::PairMargins,
         Self::Predictions,
         Self::ExampleScores,
@@ -113,6 +116,7 @@ impl Media {
             Self::Pairs => "retmask/pairs;v1",
             Self::ReferenceLogprobs => "retmask/reference-logprobs;v1",
             Self::TrainingMetrics => "retmask/training-metrics;v1",
+            Self::TrainingEvaluation => "retmask/training-evaluation;v1",
             Self::PairMargins => "retmask/pair-margins;v1",
             Self::Predictions => "retmask/predictions;v1",
             Self::ExampleScores => "retmask/example-scores;v1",

@@ -10,6 +10,7 @@ pub mod published_scores;
 pub mod reference_logprobs;
 pub mod schema;
 pub mod table;
+pub mod training_evaluation;
 pub mod training_metrics;
 
 pub use media::{Form, Media};

@@ -99,6 +99,19 @@ pub fn of(media: Media) -> Option<Schema> {
             optional("chosen_logprob", Float64),
             optional("rejected_logprob", Float64),
         ],
+        // `weights` is `trained` (f32) or `stored` (as in the checkpoint); `split` is `train` or `held-out`; the rest
+        // are means over that split's pairs.
+        Media::TrainingEvaluation => vec![
+            required("step", UInt32),
+            required("weights", Utf8),
+            required("split", Utf8),
+            required("pairs", UInt32),
+            required("loss", Float64),
+            required("margin", Float64),
+            required("accuracy", Float64),
+            required("chosen_logprob", Float64),
+            required("rejected_logprob", Float64),
+        ],
         // `split` is `train` or `held-out`; margins under the start model are 0 by definition, so what is
         // kept before training is the log-probability sums; accuracy is margin > 0.
         Media::PairMargins => vec![

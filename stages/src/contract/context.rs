@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::{NoRows, RowCounts, RowKeeper, RowScope, Rows, StageError, StageResult};
 
@@ -47,6 +48,9 @@ impl Progress for SilentProgress {
     fn log(&self, _line: &str) {}
 }
 
+/// How long a stage works between two checkpoints unless something else is asked for.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Handed to a running stage. Nothing in it may change the output bytes.
 pub struct Context {
     progress: Arc<dyn Progress>,
@@ -54,12 +58,29 @@ pub struct Context {
     scratch: PathBuf,
     gpus: Vec<String>,
     rows: Arc<dyn RowKeeper>,
+    durable: Option<PathBuf>,
+    checkpoint_interval: Duration,
 }
 
 impl Context {
     /// A context with a scratch folder that exists and belongs to this stage key alone. It keeps no rows.
     pub fn new(progress: Arc<dyn Progress>, cancel: Cancel, scratch: impl Into<PathBuf>) -> Self {
-        Self { progress, cancel, scratch: scratch.into(), gpus: Vec::new(), rows: Arc::new(NoRows) }
+        Self {
+            progress,
+            cancel,
+            scratch: scratch.into(),
+            gpus: Vec::new(),
+            durable: None,
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+            rows: Arc::new(NoRows),
+        }
+    }
+
+    /// With a folder, made when something is kept in it, that outlives a run that is stopped or killed, and how often
+    /// to write a checkpoint there.
+    pub fn with_durable(mut self, folder: impl Into<PathBuf>, checkpoint_interval: Duration) -> Self {
+        (self.durable, self.checkpoint_interval) = (Some(folder.into()), checkpoint_interval);
+        self
     }
 
     /// The same with a keeper of rows.
@@ -98,6 +119,17 @@ impl Context {
     /// A private folder for temporary files.
     pub fn scratch(&self) -> &Path {
         &self.scratch
+    }
+
+    /// A folder to keep what a later run of this very stage key can go on from, made by who keeps something; `None`
+    /// where nothing is kept. It goes once the result is published. A killed process may have left anything in it: check what is read.
+    pub fn durable(&self) -> Option<&Path> {
+        self.durable.as_deref()
+    }
+
+    /// How long to work between two checkpoints in the durable folder.
+    pub fn checkpoint_interval(&self) -> Duration {
+        self.checkpoint_interval
     }
 
     /// Call between units of work.

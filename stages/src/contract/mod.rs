@@ -6,7 +6,7 @@ mod kind;
 mod ports;
 mod rows;
 
-pub use context::{Cancel, Context, Progress, SilentProgress};
+pub use context::{CHECKPOINT_INTERVAL, Cancel, Context, Progress, SilentProgress};
 pub use error::{Fault, StageError, StageResult};
 pub use kind::{Kind, ParameterError};
 pub use ports::{Arity, Input, InputPort, Inputs, OutputPort, Outputs};

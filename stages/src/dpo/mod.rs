@@ -3,28 +3,27 @@
 mod batches;
 mod loss;
 mod parameters;
+mod records;
 
-pub use batches::Batches;
-pub use loss::{DpoLoss, margin, statistic};
-pub use parameters::{CheckpointType, Parameters, Schedule};
+pub use batches::{Batches, PairSet};
+pub use loss::{Loss, PreferenceLoss, statistic};
+pub use parameters::{CheckpointType, Parameters, Schedule, WeightDecayOn};
 
-use std::collections::VecDeque;
-
+use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint};
 use retmask_model::decoder::Decoder;
 use retmask_model::spec::TensorShape;
-use retmask_model::train::{BatchSource, StepReport, train};
-use retmask_model::{ModelError, ModelResult, Numerics};
+use retmask_model::train::{StepReport, train};
 
+use self::records::Records;
 use crate::artifact::Media;
-use crate::artifact::pair_margins::{self, MarginRow};
 use crate::artifact::reference_logprobs::{self, ReferenceRow};
-use crate::artifact::training_metrics::{self, PreferenceStatistics, StepRow};
 use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
 use crate::preference::{self, PairTokens, PreferencePair};
 use crate::reference_logprobs::pair_sums;
+use crate::training::TrainingLog;
 
 /// The stage kind.
 pub struct Dpo;
@@ -33,7 +32,7 @@ impl Kind for Dpo {
     type Parameters = Parameters;
 
     const NAME: &'static str = "dpo";
-    const EPOCH: u32 = 2;
+    const EPOCH: u32 = 3;
     const SUMMARY: &'static str = "Train the model on preference pairs by direct preference optimisation";
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to train" },
@@ -46,14 +45,20 @@ impl Kind for Dpo {
         InputPort {
             name: "reference",
             media: &[Media::ReferenceLogprobs],
-            arity: Arity::One,
-            summary: "Log-probabilities of the same pairs under the reference model, cut the same way",
+            arity: Arity::Optional,
+            summary: "Log-probabilities of the same pairs under the reference model, cut the same way; when left out, \
+                      the stage computes them with the model it trains",
         },
     ];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort { name: "checkpoint", media: Media::Model, summary: "The trained model, a Hugging Face folder" },
         OutputPort { name: "metrics", media: Media::TrainingMetrics, summary: "A row per optimiser step" },
         OutputPort { name: "margins", media: Media::PairMargins, summary: "A row per pair, before and after" },
+        OutputPort {
+            name: "evaluation",
+            media: Media::TrainingEvaluation,
+            summary: "Loss, margin and accuracy of trained and held-out pairs, before, between and after",
+        },
     ];
 
     fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
@@ -76,34 +81,63 @@ impl Kind for Dpo {
             .with_hint("lower `held-out`, or sample more pairs"));
         }
         let tokens = preference::tokenise(&pairs, &opened.text_codec()?, &parameters.truncation())?;
-        let reference = matching_reference(&inputs.one("reference")?.path, &pairs, &tokens)?;
+        let given = inputs.optional("reference").map(|input| matching_reference(&input.path, &pairs, &tokens));
+        let given = given.transpose()?;
         // Pairs beyond both limits are neither trained on nor measured.
         let trained = (pairs.len() - parameters.held_out).min(parameters.training_pairs.unwrap_or(usize::MAX));
-        let used: Vec<usize> = (0..trained).chain(pairs.len() - parameters.held_out..pairs.len()).collect();
+        let first_held_out = pairs.len() - parameters.held_out;
+        let used: Vec<usize> = (0..trained).chain(first_held_out..pairs.len()).collect();
         let pairs: Vec<PreferencePair> = used.iter().map(|&pair| pairs[pair].clone()).collect();
         let tokens: Vec<PairTokens> = used.iter().map(|&pair| tokens[pair].clone()).collect();
-        let reference: Vec<[f64; 2]> = used.iter().map(|&pair| reference[pair]).collect();
+        let reference: Vec<[f64; 2]> = match given {
+            Some(given) => used.iter().map(|&pair| given[pair]).collect(),
+            None => pair_sums(&load(&opened, context)?, &tokens, context)?,
+        };
 
-        context.progress().phase("load the model", "models", 1);
+        context.progress().phase("load the model for training", "models", 1);
         let decoder = Decoder::load_for_training(&opened)?;
         context.progress().advance(1);
-        let mut batches = Batches::new(parameters, &tokens[..trained], &reference[..trained]);
-        let steps = run_training(&decoder, &mut batches, parameters, context)?;
-        let after = pair_sums(&decoder, &tokens, context)?;
+        let set = |first_row, range: std::ops::Range<usize>| PairSet {
+            first_row,
+            pairs: &pairs[range.clone()],
+            tokens: &tokens[range.clone()],
+            reference: &reference[range],
+        };
+        let (trained, held_out) = (set(0, 0..trained), set(first_held_out, trained..used.len()));
+        let mut batches = Batches::new(parameters, trained, held_out);
+        let mut log = TrainingLog::new(context, batches.tokens(), &describe);
+        let mut checkpoints = log.checkpoints();
+        let reports = train(&decoder, &mut batches, parameters.training(), checkpoints.as_mut(), &mut log)?;
+        let stored = outputs.path("checkpoint");
+        write_checkpoint(&stored, &opened, &decoder, parameters)?;
+        drop(decoder);
 
-        training_metrics::write(&outputs.path("metrics"), &steps)?;
-        let rows =
-            pairs.iter().zip(&reference).zip(&after).enumerate().map(|(row, ((pair, &before), &after))| MarginRow {
-                row_id: pair.row_id.clone(),
-                sample_index: pair.sample_index,
-                held_out: row >= trained,
-                before,
-                after,
-                margin_after: margin(parameters.beta, after, before),
-            });
-        pair_margins::write(&outputs.path("margins"), &rows.collect::<Vec<_>>())?;
-        write_checkpoint(&outputs.path("checkpoint"), &opened, &decoder, parameters)
+        // What is told of the trained model is measured on the weights that others will read: bf16 has rounded away
+        // whatever of the training was smaller than its steps.
+        let after = pair_sums(&load(&Checkpoint::open(&stored)?, context)?, &tokens, context)?;
+        let records = Records { parameters, batches: &batches, trained, held_out, after: &after };
+        records.write_metrics(&outputs.path("metrics"), &reports)?;
+        records.write_margins(&outputs.path("margins"))?;
+        records.write_evaluation(&outputs.path("evaluation"), &reports, context)
     }
+}
+
+fn load(checkpoint: &Checkpoint, context: &Context) -> StageResult<Decoder> {
+    context.progress().phase("load the model", "models", 1);
+    let decoder = Decoder::load(checkpoint, Numerics::F32)?;
+    context.progress().advance(1);
+    Ok(decoder)
+}
+
+/// The preference part of a step's line.
+fn describe(report: &StepReport) -> String {
+    let text = |statistics: &[f64]| {
+        format!("margin {:.4}, accuracy {:.2}", statistics[statistic::MARGIN], statistics[statistic::ACCURACY])
+    };
+    let held_out = report.evaluation.as_ref().map_or_else(String::new, |measured| {
+        format!(" (held out: loss {:.4}, {})", measured.loss, text(&measured.statistics))
+    });
+    format!(", {}{held_out}", text(&report.statistics))
 }
 
 /// The reference sums, after checking that they belong to these pairs and these tokens.
@@ -136,51 +170,6 @@ fn sums(index: usize, row: &ReferenceRow, pair: &PreferencePair, tokens: &PairTo
             .with_hint("give `reference-logprobs` the same max-prompt-length, max-length, keep and compat"));
     }
     Ok([row.chosen, row.rejected])
-}
-
-fn run_training(
-    decoder: &Decoder,
-    batches: &mut Batches,
-    parameters: &Parameters,
-    context: &Context,
-) -> StageResult<Vec<StepRow>> {
-    let progress = context.progress();
-    progress.phase("train", "steps", batches.steps() as u64);
-    let mut epochs: VecDeque<f64> = (1..=batches.steps()).map(|step| batches.epoch_after(step)).collect();
-    let mut rows = Vec::new();
-    let mut observe = |report: &StepReport| -> ModelResult<()> {
-        let epoch = epochs.pop_front().ok_or_else(|| ModelError::internal("more steps than planned"))?;
-        let row = StepRow {
-            step: report.step as u32,
-            epoch,
-            loss: report.loss,
-            grad_norm: report.grad_norm,
-            learning_rate: report.learning_rate,
-            tokens: report.tokens,
-            preference: Some(PreferenceStatistics {
-                margin: report.statistics[statistic::MARGIN],
-                accuracy: report.statistics[statistic::ACCURACY],
-                chosen_logprob: report.statistics[statistic::CHOSEN_LOGPROB],
-                rejected_logprob: report.statistics[statistic::REJECTED_LOGPROB],
-            }),
-        };
-        progress.advance(1);
-        progress.tokens(report.tokens);
-        progress.log(&format!(
-            "step {} of {}: loss {:.4}, margin {:.4}, accuracy {:.2}, gradient norm {:.3}, learning rate {:.2e}",
-            report.step,
-            epochs.len() + report.step,
-            row.loss,
-            report.statistics[statistic::MARGIN],
-            report.statistics[statistic::ACCURACY],
-            row.grad_norm,
-            row.learning_rate
-        ));
-        rows.push(row);
-        if context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
-    };
-    train(decoder, batches, parameters.learning_rate(), parameters.optimiser(), &mut observe)?;
-    Ok(rows)
 }
 
 fn write_checkpoint(

@@ -1,10 +1,11 @@
 //! The settings of a preference training run. Defaults are the paper's.
 
 use retmask_model::checkpoint::StoredType;
-use retmask_model::train::{AdamWSettings, LearningRate, Warmup};
+use retmask_model::train::{AdamWSettings, Decayed, LearningRate, TrainingSettings, Warmup};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::loss::{Loss, PreferenceLoss};
 use crate::contract::ParameterError;
 use crate::preference::{Compatibility, Truncation, TruncationParameters};
 
@@ -19,6 +20,21 @@ pub enum Schedule {
     Linear,
     /// The peak throughout, without warm-up.
     Constant,
+    /// The peak after the warm-up.
+    ConstantWithWarmup,
+}
+
+/// Which weights decay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightDecayOn {
+    /// Every weight.
+    #[default]
+    All,
+    /// Matrices: not the weights of norms, nor biases. Hugging Face's trainer does this.
+    Matrices,
+    /// Matrices of the layers: not the embedding and the output projection either.
+    LayerMatrices,
 }
 
 /// How the trained weights are stored.
@@ -43,8 +59,16 @@ impl From<CheckpointType> for StoredType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Parameters {
+    /// What is minimised. `m` is beta times the difference of both sides' log-ratios of policy and reference.
+    pub loss: Loss,
     /// How strongly the policy is held to the reference.
     pub beta: f64,
+    /// The probability that a pair is the wrong way round, for the sigmoid loss (cDPO).
+    pub label_smoothing: f64,
+    /// What the `simpo` loss wants the margin to be above; its paper's gamma.
+    pub target_margin: f64,
+    /// Weight of the chosen side's mean negative log-probability per token, added to any loss.
+    pub nll_weight: f64,
     /// The highest learning rate.
     pub learning_rate: f64,
     /// Where the cosine ends.
@@ -53,6 +77,8 @@ pub struct Parameters {
     pub schedule: Schedule,
     /// Share of all steps in which the rate climbs from 0.
     pub warmup_ratio: f64,
+    /// Steps in which the rate climbs from 0, in place of `warmup-ratio`.
+    pub warmup_steps: Option<usize>,
     /// Times the training pairs are gone through.
     pub epochs: usize,
     /// Pairs of one optimiser step.
@@ -67,15 +93,19 @@ pub struct Parameters {
     pub training_pairs: Option<usize>,
     /// The last pairs of the table, kept out of training and measured before and after.
     pub held_out: usize,
+    /// Also measure the held-out pairs after every so many steps.
+    pub evaluate_every: Option<usize>,
     /// Decay of the mean of gradients.
     pub adam_beta1: f64,
     /// Decay of the mean of squared gradients.
     pub adam_beta2: f64,
     /// Added to the root of the mean of squared gradients.
     pub adam_epsilon: f64,
-    /// Decoupled weight decay, on every parameter.
+    /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Largest gradient norm.
+    /// Which weights decay.
+    pub weight_decay_on: WeightDecayOn,
+    /// Largest gradient norm; 0 clips nothing.
     pub clip_norm: f64,
     /// Prompt tokens kept, the last ones; 0 keeps all.
     pub max_prompt_length: usize,
@@ -93,11 +123,16 @@ impl Default for Parameters {
     fn default() -> Self {
         let truncation = TruncationParameters::default();
         Self {
+            loss: Loss::Sigmoid,
             beta: 0.1,
+            label_smoothing: 0.0,
+            target_margin: 0.0,
+            nll_weight: 0.0,
             learning_rate: 5e-7,
             learning_rate_floor: 5e-8,
             schedule: Schedule::Cosine,
             warmup_ratio: 0.1,
+            warmup_steps: None,
             epochs: 2,
             batch_pairs: 512,
             micro_batch_pairs: 2,
@@ -105,10 +140,12 @@ impl Default for Parameters {
             seed: 42,
             training_pairs: None,
             held_out: 0,
+            evaluate_every: None,
             adam_beta1: 0.9,
             adam_beta2: 0.95,
             adam_epsilon: 1e-8,
             weight_decay: 0.1,
+            weight_decay_on: WeightDecayOn::All,
             clip_norm: 1.0,
             max_prompt_length: truncation.max_prompt_length,
             max_length: truncation.max_length,
@@ -122,12 +159,8 @@ impl Default for Parameters {
 impl Parameters {
     /// Ranges no type states.
     pub fn check(&self) -> Result<(), ParameterError> {
-        let positive = [
-            ("beta", self.beta),
-            ("learning-rate", self.learning_rate),
-            ("adam-epsilon", self.adam_epsilon),
-            ("clip-norm", self.clip_norm),
-        ];
+        let positive =
+            [("beta", self.beta), ("learning-rate", self.learning_rate), ("adam-epsilon", self.adam_epsilon)];
         for (field, value) in positive {
             if !(value > 0.0 && value.is_finite()) {
                 return Err(ParameterError::new(field, format!("is {value}; it must be above 0")));
@@ -144,8 +177,32 @@ impl Parameters {
         if !(0.0..=self.learning_rate).contains(&self.learning_rate_floor) {
             return Err(ParameterError::new("learning-rate-floor", "must be between 0 and learning-rate"));
         }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return Err(ParameterError::new("weight-decay", "must be 0 or more"));
+        let not_negative = [
+            ("weight-decay", self.weight_decay),
+            ("clip-norm", self.clip_norm),
+            ("target-margin", self.target_margin),
+            ("nll-weight", self.nll_weight),
+        ];
+        for (field, value) in not_negative {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(ParameterError::new(field, format!("is {value}; it must be 0 or more")));
+            }
+        }
+        if !(0.0..0.5).contains(&self.label_smoothing) {
+            let message = format!("is {}; it must be at least 0 and below 0.5", self.label_smoothing);
+            return Err(ParameterError::new("label-smoothing", message));
+        }
+        if self.label_smoothing != 0.0 && self.loss != Loss::Sigmoid {
+            return Err(ParameterError::new("label-smoothing", "only the `sigmoid` loss is smoothed"));
+        }
+        if self.target_margin != 0.0 && self.loss != Loss::Simpo {
+            return Err(ParameterError::new("target-margin", "only the `simpo` loss has a target margin"));
+        }
+        if self.evaluate_every == Some(0) {
+            return Err(ParameterError::new("evaluate-every", "must be at least 1 step"));
+        }
+        if self.evaluate_every.is_some() && self.held_out == 0 {
+            return Err(ParameterError::new("evaluate-every", "there is nothing to measure while `held-out` is 0"));
         }
         for (field, value) in
             [("epochs", self.epochs), ("batch-pairs", self.batch_pairs), ("micro-batch-pairs", self.micro_batch_pairs)]
@@ -170,24 +227,47 @@ impl Parameters {
         }
     }
 
-    /// The learning rate over the run.
-    pub fn learning_rate(&self) -> LearningRate {
-        let (peak, floor, warmup) = (self.learning_rate, self.learning_rate_floor, Warmup::Ratio(self.warmup_ratio));
-        match self.schedule {
-            Schedule::Cosine => LearningRate::Cosine { peak, floor, warmup },
-            Schedule::Linear => LearningRate::Linear { peak, warmup },
-            Schedule::Constant => LearningRate::Constant { peak },
+    /// The loss over pairs with these reference sums, of a step of `step_pairs`.
+    pub fn objective(&self, reference: Vec<[f64; 2]>, step_pairs: usize) -> PreferenceLoss {
+        PreferenceLoss {
+            loss: self.loss,
+            beta: self.beta,
+            label_smoothing: self.label_smoothing,
+            target_margin: self.target_margin,
+            nll_weight: self.nll_weight,
+            reference,
+            step_pairs,
         }
     }
 
-    /// The optimiser's constants.
-    pub fn optimiser(&self) -> AdamWSettings {
+    /// The learning rate over the run, and the optimiser's constants.
+    pub fn training(&self) -> TrainingSettings {
+        TrainingSettings { schedule: self.learning_rate(), optimiser: self.optimiser() }
+    }
+
+    fn learning_rate(&self) -> LearningRate {
+        let (peak, floor) = (self.learning_rate, self.learning_rate_floor);
+        let warmup = self.warmup_steps.map_or(Warmup::Ratio(self.warmup_ratio), Warmup::Steps);
+        match self.schedule {
+            Schedule::Cosine => LearningRate::Cosine { peak, floor, warmup },
+            Schedule::Linear => LearningRate::Linear { peak, warmup },
+            Schedule::Constant => LearningRate::Constant { peak, warmup: Warmup::Steps(0) },
+            Schedule::ConstantWithWarmup => LearningRate::Constant { peak, warmup },
+        }
+    }
+
+    fn optimiser(&self) -> AdamWSettings {
         AdamWSettings {
             beta1: self.adam_beta1,
             beta2: self.adam_beta2,
             epsilon: self.adam_epsilon,
             weight_decay: self.weight_decay,
-            clip_norm: self.clip_norm,
+            decayed: match self.weight_decay_on {
+                WeightDecayOn::All => Decayed::All,
+                WeightDecayOn::Matrices => Decayed::Matrices,
+                WeightDecayOn::LayerMatrices => Decayed::LayerMatrices,
+            },
+            clip_norm: if self.clip_norm == 0.0 { f64::INFINITY } else { self.clip_norm },
         }
     }
 }

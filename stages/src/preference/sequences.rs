@@ -80,6 +80,13 @@ pub struct PairTokens {
     pub rejected: Side,
 }
 
+impl PairTokens {
+    /// Tokens whose log-probabilities are summed, of [chosen, rejected].
+    pub fn response_tokens(&self) -> [usize; 2] {
+        [self.chosen.response_tokens(), self.rejected.response_tokens()]
+    }
+}
+
 /// Tokenises pairs: prompt and response apart, then joined and cut.
 ///
 /// # Errors

@@ -97,7 +97,9 @@ impl BatchSource for Texts<'_> {
         for sequence in sequences {
             if tokens >= MICRO_BATCH_TOKENS {
                 tokens = 0;
-                batches.push(MicroBatch { sequences: Vec::new(), objective: Box::new(CrossEntropy { step_tokens }) });
+                let name = format!("micro-batch {}", batches.len() + 1);
+                let objective = Box::new(CrossEntropy { step_tokens });
+                batches.push(MicroBatch { sequences: Vec::new(), objective, name });
             }
             tokens += sequence.ids.len();
             if let Some(batch) = batches.last_mut() {

@@ -17,8 +17,10 @@ use retmask_model::spec::{
     TensorShape,
 };
 use retmask_model::text::TextCodec;
-use retmask_model::train::{AdamWSettings, BatchSource, LearningRate, StepReport, Warmup, train};
-use retmask_model::{ModelError, ModelResult, Numerics};
+use retmask_model::train::{
+    AdamWSettings, BatchSource, Decayed, LearningRate, StepReport, TrainingSettings, Warmup, train,
+};
+use retmask_model::{ModelError, Numerics};
 
 pub use parameters::{Mixture, Parameters, Phase};
 
@@ -26,6 +28,7 @@ use self::batch::Texts;
 use crate::artifact::Media;
 use crate::artifact::training_metrics::{self, StepRow};
 use crate::contract::{Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult};
+use crate::training::TrainingLog;
 
 /// The stage kind.
 pub struct Pretrain;
@@ -81,43 +84,38 @@ fn run_training(
     parameters: &Parameters,
     context: &Context,
 ) -> StageResult<Vec<StepRow>> {
-    let progress = context.progress();
-    let total = texts.steps();
-    progress.phase("train", "steps", total as u64);
-    let mut rows = Vec::with_capacity(total);
-    let mut observe = |report: &StepReport| -> ModelResult<()> {
-        progress.advance(1);
-        progress.tokens(report.tokens);
-        progress.log(&format!(
-            "step {} of {total}: loss {:.4}, gradient norm {:.3}, learning rate {:.2e}",
-            report.step, report.loss, report.grad_norm, report.learning_rate
-        ));
-        rows.push(StepRow {
-            step: report.step as u32,
-            // Every text is new: all of training is one epoch.
-            epoch: report.step as f64 / total as f64,
-            loss: report.loss,
-            grad_norm: report.grad_norm,
-            learning_rate: report.learning_rate,
-            tokens: report.tokens,
-            preference: None,
-        });
-        if context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
-    };
     let schedule = LearningRate::Cosine {
         peak: parameters.learning_rate,
         floor: parameters.learning_rate * parameters.final_learning_rate_share,
         warmup: Warmup::Steps(parameters.warmup_steps as usize),
     };
-    let settings = AdamWSettings {
+    let optimiser = AdamWSettings {
         beta1: 0.9,
         beta2: 0.95,
         epsilon: 1e-8,
         weight_decay: parameters.weight_decay,
+        decayed: Decayed::All,
         clip_norm: parameters.gradient_clip,
     };
-    train(decoder, texts, schedule, settings, &mut observe)?;
-    Ok(rows)
+    let total = texts.steps();
+    let mut log = TrainingLog::new(context, vec![1.0; total], &|_| String::new());
+    let mut checkpoints = log.checkpoints();
+    let settings = TrainingSettings { schedule, optimiser };
+    let reports = train(decoder, texts, settings, checkpoints.as_mut(), &mut log)?;
+    Ok(reports.into_iter().map(|report| row(&report, total)).collect())
+}
+
+fn row(report: &StepReport, total: usize) -> StepRow {
+    StepRow {
+        step: report.step as u32,
+        // Every text is new: all of training is one epoch.
+        epoch: report.step as f64 / total as f64,
+        loss: report.loss,
+        grad_norm: report.grad_norm,
+        learning_rate: report.learning_rate,
+        tokens: report.tokens,
+        preference: None,
+    }
 }
 
 /// The shape of the model.
