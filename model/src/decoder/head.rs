@@ -80,7 +80,7 @@ pub(crate) fn head_gradients(
     let set = InstructionSet::best();
     let mut grad_rows = vec![0.0; targets.len() * hidden];
     let mut logits = vec![0.0; HEAD_ROWS.min(targets.len()) * vocabulary];
-    let projection = decoder.output_projection().variable()?;
+    let projection = decoder.output_projection().row_major()?;
     with_values(normed, |rows| -> ModelResult<()> {
         let chunks = rows.chunks(HEAD_ROWS * hidden).zip(grad_rows.chunks_mut(HEAD_ROWS * hidden));
         let of_targets = targets.chunks(HEAD_ROWS).zip(coefficients.chunks(HEAD_ROWS));
@@ -95,7 +95,7 @@ pub(crate) fn head_gradients(
                     row[target as usize] += coefficient as f32;
                 },
             );
-            with_values(projection.as_tensor(), |weight| {
+            with_values(projection, |weight| {
                 let shape = Shape { rows: targets.len(), columns: hidden, depth: vocabulary };
                 let operand = Operand::RowMajor { data: weight, stride: hidden };
                 matmul(set, shape, Left::row_major(logits, vocabulary), operand, grad_rows, false);

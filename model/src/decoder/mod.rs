@@ -3,6 +3,7 @@
 mod block;
 mod cached;
 mod head;
+mod low_rank;
 mod packed;
 mod parameter;
 mod weight;
@@ -15,6 +16,7 @@ use block::Block;
 pub(crate) use cached::{CachedAttention, CachedRun};
 pub(crate) use head::head_gradients;
 pub use head::{row_logprob, target_logprobs};
+pub use low_rank::{LowRank, Targets};
 pub use packed::PackedAttention;
 pub(crate) use parameter::places;
 pub use parameter::{Parameter, Part};
@@ -27,12 +29,14 @@ use crate::spec::{AttentionSpan, ModelSpec, NormPlacement};
 use crate::{ModelError, ModelResult, Numerics};
 
 /// What the weights are loaded for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Purpose {
     /// Packed once for the forward pass in this class of arithmetic; no gradients.
     Inference(Numerics),
     /// Kept row-major as variables that gradients reach.
     Training,
+    /// Kept row-major and frozen, with trained corrections of low rank.
+    Adapting(LowRank),
 }
 
 /// Whether a pass records what gradients need.
@@ -72,12 +76,13 @@ impl Decoder {
         Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
-    /// Loads all weights of a checkpoint as variables that gradients reach.
+    /// Loads all weights of a checkpoint as variables that gradients reach, or frozen with corrections that they reach.
     ///
     /// # Errors
     /// As [`Decoder::load`].
-    pub fn load_for_training(checkpoint: &Checkpoint) -> ModelResult<Self> {
-        Self::build(checkpoint.spec().clone(), Purpose::Training, &mut |name, shape| checkpoint.tensor(name, shape))
+    pub fn load_for_training(checkpoint: &Checkpoint, low_rank: Option<LowRank>) -> ModelResult<Self> {
+        let purpose = low_rank.map_or(Purpose::Training, Purpose::Adapting);
+        Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
     /// Builds a decoder from tensors given by name and shape, row-major f32, in the order of [`ModelSpec::tensors`].
@@ -107,6 +112,11 @@ impl Decoder {
     /// The model's shape and rules.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// Whether its weights are frozen and only corrections of low rank are trained.
+    pub fn is_adapted(&self) -> bool {
+        matches!(self.embedding, Weight::Fixed(_))
     }
 
     /// The weights in the order of [`ModelSpec::tensors`].
@@ -204,7 +214,7 @@ impl Decoder {
 }
 
 impl Decoder {
-    /// The current values of one parameter, row-major; for writing a trained model.
+    /// The current values of one weight, row-major, corrections merged; for writing a trained model.
     ///
     /// # Errors
     /// `Internal` when the decoder was not loaded for training or has no such parameter.
@@ -212,6 +222,6 @@ impl Decoder {
         let tensors = self.spec.tensors();
         let place = tensors.iter().position(|tensor| tensor.name == name);
         let place = place.ok_or_else(|| ModelError::internal(format!("the decoder has no parameter `{name}`")))?;
-        Ok(ops::with_values(self.weights()[place].variable()?.as_tensor(), <[f32]>::to_vec)?)
+        self.weights()[place].values()
     }
 }

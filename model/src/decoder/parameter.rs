@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Var;
 
 use super::Decoder;
-use crate::ModelResult;
+use crate::{ModelResult, ops};
 
 /// The part of the decoder that a parameter belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +18,20 @@ pub enum Part {
 
 /// A variable that gradients reach.
 pub struct Parameter<'a> {
-    /// Its Hugging Face name.
+    /// Its Hugging Face name; of a low-rank correction, its name in PEFT.
     pub name: String,
     pub part: Part,
     pub(crate) variable: &'a Var,
+}
+
+impl Parameter<'_> {
+    /// Its current values, row-major.
+    ///
+    /// # Errors
+    /// `Internal` when it is not where the decoder put it.
+    pub fn values(&self) -> ModelResult<Vec<f32>> {
+        Ok(ops::with_values(self.variable.as_tensor(), <[f32]>::to_vec)?)
+    }
 }
 
 impl Decoder {
@@ -36,12 +46,12 @@ impl Decoder {
         });
         let parts = std::iter::once(Part::Embedding).chain(layers).chain([Part::FinalNorm, Part::Output]);
         let tensors = self.spec.tensors();
-        tensors
-            .into_iter()
-            .zip(self.weights())
-            .zip(parts)
-            .map(|((tensor, weight), part)| Ok(Parameter { name: tensor.name, part, variable: weight.variable()? }))
-            .collect()
+        let mut parameters = Vec::new();
+        for ((tensor, weight), part) in tensors.into_iter().zip(self.weights()).zip(parts) {
+            let variables = weight.variables(tensor.name)?.into_iter();
+            parameters.extend(variables.map(|(name, variable)| Parameter { name, part, variable }));
+        }
+        Ok(parameters)
     }
 }
 

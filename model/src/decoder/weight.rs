@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 
+use super::low_rank::Adapted;
 use super::{Pass, Purpose};
 use crate::kernels::matmul::{Operand, PackedMatrix};
 use crate::ops;
@@ -18,6 +19,10 @@ pub(crate) enum Weight {
     Vector(Tensor),
     /// A matrix [outputs, inputs] or a vector that gradients reach.
     Trainable(Var),
+    /// A matrix [outputs, inputs] that gradients pass through.
+    Fixed(Tensor),
+    /// A fixed matrix with a trained correction of low rank.
+    Adapted(Adapted),
 }
 
 impl Weight {
@@ -31,6 +36,14 @@ impl Weight {
             }
             (Purpose::Inference(_), shape) => Self::Vector(Tensor::from_vec(values, shape, &Device::Cpu)?),
             (Purpose::Training, shape) => Self::Trainable(Var::from_vec(values, shape, &Device::Cpu)?),
+            (Purpose::Adapting(low_rank), shape) => {
+                let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
+                match low_rank.adapt(tensor, &values)? {
+                    Some(adapted) => Self::Adapted(adapted),
+                    None if shape.len() == 2 => Self::Fixed(values),
+                    None => Self::Vector(values),
+                }
+            }
         })
     }
 
@@ -40,6 +53,8 @@ impl Weight {
             (Self::Packed(matrix), _) => Ok(ops::linear_frozen(x, matrix)?),
             (Self::Trainable(variable), Pass::Tracked) => Ok(ops::linear(x, variable.as_tensor())?),
             (Self::Trainable(variable), Pass::Forward) => Ok(ops::linear(x, &variable.as_detached_tensor())?),
+            (Self::Fixed(matrix), _) => Ok(ops::linear_fixed(x, matrix)?),
+            (Self::Adapted(adapted), _) => adapted.apply(x, pass),
             (Self::Vector(_), _) => Err(ModelError::internal("a vector was used as a matrix")),
         }
     }
@@ -50,14 +65,39 @@ impl Weight {
             (Self::Vector(tensor), _) => Ok(tensor.clone()),
             (Self::Trainable(variable), Pass::Tracked) => Ok(variable.as_tensor().clone()),
             (Self::Trainable(variable), Pass::Forward) => Ok(variable.as_detached_tensor()),
-            (Self::Packed(_), _) => Err(ModelError::internal("a matrix was used as a vector")),
+            _ => Err(ModelError::internal("a matrix was used as a vector")),
         }
     }
 
-    /// The variable behind a trainable weight.
-    pub fn variable(&self) -> ModelResult<&Var> {
+    /// What training changes of the weight of this name, by name: those of adapted ones are PEFT's.
+    pub fn variables(&self, name: String) -> ModelResult<Vec<(String, &Var)>> {
         match self {
-            Self::Trainable(variable) => Ok(variable),
+            Self::Trainable(variable) => Ok(vec![(name, variable)]),
+            Self::Adapted(adapted) => {
+                let module = name.trim_end_matches(".weight");
+                let of = |matrix: &str| format!("{module}.{matrix}.weight");
+                Ok(vec![(of("lora_A"), &adapted.inner), (of("lora_B"), &adapted.outer)])
+            }
+            Self::Fixed(_) | Self::Vector(_) => Ok(Vec::new()),
+            Self::Packed(_) => Err(ModelError::internal("the decoder was not loaded for training")),
+        }
+    }
+
+    /// The row-major values of a weight that is not packed, as one matrix or vector.
+    pub fn values(&self) -> ModelResult<Vec<f32>> {
+        match self {
+            Self::Trainable(variable) => Ok(ops::with_values(variable.as_tensor(), <[f32]>::to_vec)?),
+            Self::Fixed(tensor) | Self::Vector(tensor) => Ok(ops::with_values(tensor, <[f32]>::to_vec)?),
+            Self::Adapted(adapted) => adapted.merged(),
+            Self::Packed(_) => Err(ModelError::internal("the decoder was not loaded for training")),
+        }
+    }
+
+    /// A row-major matrix that is not packed.
+    pub fn row_major(&self) -> ModelResult<&Tensor> {
+        match self {
+            Self::Trainable(variable) => Ok(variable.as_tensor()),
+            Self::Fixed(tensor) => Ok(tensor),
             _ => Err(ModelError::internal("the decoder was not loaded for training")),
         }
     }
@@ -71,16 +111,16 @@ impl Weight {
                 }
                 Ok(())
             }
-            Self::Trainable(variable) => {
-                let width = variable.dim(1)?;
-                ops::with_values(variable.as_tensor(), |values| {
+            _ => {
+                let matrix = self.row_major()?;
+                let width = matrix.dim(1)?;
+                ops::with_values(matrix, |values| {
                     for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
                         out.copy_from_slice(&values[row as usize * width..][..width]);
                     }
                 })?;
                 Ok(())
             }
-            Self::Vector(_) => Err(ModelError::internal("a vector was used as a matrix")),
         }
     }
 
@@ -88,11 +128,11 @@ impl Weight {
     pub fn with_transposed<T>(&self, use_operand: impl FnOnce(Operand) -> T) -> ModelResult<T> {
         match self {
             Self::Packed(matrix) => Ok(use_operand(Operand::Packed(matrix))),
-            Self::Trainable(variable) => {
-                let stride = variable.dim(1)?;
-                Ok(ops::with_values(variable.as_tensor(), |data| use_operand(Operand::Transposed { data, stride }))?)
+            _ => {
+                let matrix = self.row_major()?;
+                let stride = matrix.dim(1)?;
+                Ok(ops::with_values(matrix, |data| use_operand(Operand::Transposed { data, stride }))?)
             }
-            Self::Vector(_) => Err(ModelError::internal("a vector was used as a matrix")),
         }
     }
 }

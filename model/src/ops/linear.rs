@@ -24,6 +24,14 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.apply_op2(weight, Trainable)
 }
 
+/// With a weight that no gradient is wanted of; gradients flow to x.
+///
+/// # Errors
+/// When an operand is not contiguous f32 or the widths differ.
+pub fn linear_fixed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.apply_op1(Fixed(weight.clone()))
+}
+
 struct Frozen(Arc<PackedMatrix>);
 
 impl CustomOp1 for Frozen {
@@ -42,6 +50,55 @@ impl CustomOp1 for Frozen {
     }
 }
 
+struct Fixed(Tensor);
+
+impl CustomOp1 for Fixed {
+    fn name(&self) -> &'static str {
+        "linear-fixed"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_values(&self.0, |weight| forward(values(x, layout)?, layout.shape().dims2()?, weight, self.0.dims2()?))?
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let rows = grad.dim(0)?;
+        let grad_x = gradient_of_x(&grad.contiguous()?, &self.0)?;
+        Ok(Some(Tensor::from_vec(grad_x, (rows, self.0.dim(1)?), grad.device())?))
+    }
+}
+
+/// x [rows, depth] · weight [columns, inputs]ᵀ.
+fn forward(
+    x: &[f32],
+    (rows, depth): (usize, usize),
+    weight: &[f32],
+    (columns, inputs): (usize, usize),
+) -> Result<(CpuStorage, Shape)> {
+    if inputs != depth {
+        candle_core::bail!("a weight of [{columns}, {inputs}] cannot take rows of {depth}");
+    }
+    let mut out = vec![0.0; rows * columns];
+    let operand = Operand::Transposed { data: weight, stride: depth };
+    let left = Left::row_major(x, depth);
+    matmul(InstructionSet::best(), Product { rows, columns, depth }, left, operand, &mut out, false);
+    output(out, (rows, columns))
+}
+
+/// grad [rows, outputs] · weight [outputs, inputs].
+fn gradient_of_x(grad: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
+    let ((rows, outputs), inputs) = (grad.dims2()?, weight.dim(1)?);
+    let mut grad_x = vec![0.0; rows * inputs];
+    with_values(grad, |grad| {
+        with_values(weight, |weight| {
+            let product = Product { rows, columns: inputs, depth: outputs };
+            let operand = Operand::RowMajor { data: weight, stride: inputs };
+            matmul(InstructionSet::best(), product, Left::row_major(grad, outputs), operand, &mut grad_x, false);
+        })
+    })??;
+    Ok(grad_x)
+}
+
 struct Trainable;
 
 impl CustomOp2 for Trainable {
@@ -56,35 +113,22 @@ impl CustomOp2 for Trainable {
         w: &CpuStorage,
         w_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (rows, depth) = x_layout.shape().dims2()?;
-        let (columns, inputs) = w_layout.shape().dims2()?;
-        if inputs != depth {
-            candle_core::bail!("a weight of [{columns}, {inputs}] cannot take rows of {depth}");
-        }
-        let mut out = vec![0.0; rows * columns];
-        let operand = Operand::Transposed { data: values(w, w_layout)?, stride: depth };
-        let left = Left::row_major(values(x, x_layout)?, depth);
-        matmul(InstructionSet::best(), Product { rows, columns, depth }, left, operand, &mut out, false);
-        output(out, (rows, columns))
+        let (x_shape, w_shape) = (x_layout.shape().dims2()?, w_layout.shape().dims2()?);
+        forward(values(x, x_layout)?, x_shape, values(w, w_layout)?, w_shape)
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (rows, inputs) = x.dims2()?;
         let outputs = weight.dim(0)?;
         let grad = grad.contiguous()?;
-        let set = InstructionSet::best();
-        let mut grad_x = vec![0.0; rows * inputs];
+        let grad_x = gradient_of_x(&grad, weight)?;
         let mut grad_weight = vec![0.0; outputs * inputs];
-        with_values(&grad, |grad| -> Result<()> {
-            with_values(weight, |weight| {
-                let product = Product { rows, columns: inputs, depth: outputs };
-                let operand = Operand::RowMajor { data: weight, stride: inputs };
-                matmul(set, product, Left::row_major(grad, outputs), operand, &mut grad_x, false);
-            })?;
+        with_values(&grad, |grad| {
             with_values(x, |x| {
                 let product = Product { rows: outputs, columns: inputs, depth: rows };
                 let operand = Operand::RowMajor { data: x, stride: inputs };
-                matmul(set, product, Left::transposed(grad, outputs), operand, &mut grad_weight, false);
+                let left = Left::transposed(grad, outputs);
+                matmul(InstructionSet::best(), product, left, operand, &mut grad_weight, false);
             })
         })??;
         Ok((

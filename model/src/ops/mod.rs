@@ -8,7 +8,7 @@ mod linear;
 mod pointwise;
 
 pub use attention::{PackedSequence, attention};
-pub use linear::{linear, linear_frozen};
+pub use linear::{linear, linear_fixed, linear_frozen};
 pub use pointwise::{add, add_bias, rms_norm, rotate, seed_gradient, swiglu};
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};

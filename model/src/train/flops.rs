@@ -9,10 +9,11 @@ use crate::kernels::matmul::{Left, Operand, PackedMatrix, Shape, matmul};
 use crate::spec::{AttentionSpan, ModelSpec};
 
 /// Floating-point operations of forward and backward over these sequences, in the convention of model FLOPs
-/// utilisation: two per multiply-add of a matrix product, twice the forward pass for the backward pass, nothing for
-/// what is computed again.
-pub fn training_flops(spec: &ModelSpec, sequences: &[TrainingSequence]) -> f64 {
-    3.0 * forward_flops(spec, sequences)
+/// utilisation: two per multiply-add of a matrix product, twice the forward pass for the backward pass (once where the
+/// weights are frozen), nothing for what is computed again, nor for corrections of low rank.
+pub fn training_flops(spec: &ModelSpec, frozen: bool, sequences: &[TrainingSequence]) -> f64 {
+    let passes = if frozen { 2.0 } else { 3.0 };
+    passes * forward_flops(spec, sequences)
 }
 
 fn forward_flops(spec: &ModelSpec, sequences: &[TrainingSequence]) -> f64 {

@@ -178,7 +178,7 @@ impl Training<'_> {
             let tokens: usize = batch.sequences.iter().map(|sequence| sequence.ids.len()).sum();
             report.loss += evaluation.loss;
             report.tokens += tokens as u64;
-            report.flops += training_flops(self.decoder.spec(), &batch.sequences);
+            report.flops += training_flops(self.decoder.spec(), self.decoder.is_adapted(), &batch.sequences);
             report.statistics.resize(evaluation.statistics.len().max(report.statistics.len()), 0.0);
             report.statistics.iter_mut().zip(&evaluation.statistics).for_each(|(sum, value)| *sum += value);
             observer.processed(tokens)?;

@@ -7,7 +7,7 @@ mod records;
 
 pub use batches::{Batches, PairSet};
 pub use loss::{Loss, PreferenceLoss, statistic};
-pub use parameters::{CheckpointType, Parameters, Schedule, WeightDecayOn};
+pub use parameters::{Adapter, CheckpointType, Module, Parameters, Schedule, WeightDecayOn};
 
 use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint};
@@ -95,7 +95,7 @@ impl Kind for Dpo {
         };
 
         context.progress().phase("load the model for training", "models", 1);
-        let decoder = Decoder::load_for_training(&opened)?;
+        let decoder = Decoder::load_for_training(&opened, parameters.low_rank())?;
         context.progress().advance(1);
         let set = |first_row, range: std::ops::Range<usize>| PairSet {
             first_row,

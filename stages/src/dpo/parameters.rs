@@ -1,6 +1,7 @@
 //! The settings of a preference training run. Defaults are the paper's.
 
 use retmask_model::checkpoint::StoredType;
+use retmask_model::decoder::{LowRank, Targets};
 use retmask_model::train::{AdamWSettings, Decayed, LearningRate, TrainingSettings, Warmup};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,44 @@ impl From<CheckpointType> for StoredType {
     }
 }
 
+/// A linear layer of every block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Module {
+    QProj,
+    KProj,
+    VProj,
+    OProj,
+    GateProj,
+    UpProj,
+    DownProj,
+}
+
+impl Module {
+    /// In the order of [`Targets`].
+    const ALL: [Self; 7] =
+        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
+}
+
+/// Low-rank adaptation: the model's weights are frozen, and the product of two thin matrices, times alpha / rank, is
+/// trained beside each target. It is merged into the checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Adapter {
+    /// Width of the thin matrices.
+    pub rank: usize,
+    /// Together with `rank`, how much the product counts.
+    pub alpha: f64,
+    /// The layers that are adapted.
+    pub targets: Vec<Module>,
+}
+
+impl Default for Adapter {
+    fn default() -> Self {
+        Self { rank: 16, alpha: 32.0, targets: Module::ALL.to_vec() }
+    }
+}
+
 /// Parameters of `dpo`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -69,6 +108,9 @@ pub struct Parameters {
     pub target_margin: f64,
     /// Weight of the chosen side's mean negative log-probability per token, added to any loss.
     pub nll_weight: f64,
+    /// Trains corrections of low rank in place of the weights: `{rank, alpha, targets}`, of which `rank` is 16, `alpha`
+    /// 32 and `targets` every linear layer when left out. Needs a higher learning rate.
+    pub lora: Option<Adapter>,
     /// The highest learning rate.
     pub learning_rate: f64,
     /// Where the cosine ends.
@@ -128,6 +170,7 @@ impl Default for Parameters {
             label_smoothing: 0.0,
             target_margin: 0.0,
             nll_weight: 0.0,
+            lora: None,
             learning_rate: 5e-7,
             learning_rate_floor: 5e-8,
             schedule: Schedule::Cosine,
@@ -198,6 +241,17 @@ impl Parameters {
         if self.target_margin != 0.0 && self.loss != Loss::Simpo {
             return Err(ParameterError::new("target-margin", "only the `simpo` loss has a target margin"));
         }
+        if let Some(adapter) = &self.lora {
+            if adapter.rank == 0 {
+                return Err(ParameterError::new("lora.rank", "must be at least 1"));
+            }
+            if !(adapter.alpha > 0.0 && adapter.alpha.is_finite()) {
+                return Err(ParameterError::new("lora.alpha", format!("is {}; it must be above 0", adapter.alpha)));
+            }
+            if adapter.targets.is_empty() {
+                return Err(ParameterError::new("lora.targets", "names no layer to adapt"));
+            }
+        }
         if self.evaluate_every == Some(0) {
             return Err(ParameterError::new("evaluate-every", "must be at least 1 step"));
         }
@@ -238,6 +292,13 @@ impl Parameters {
             reference,
             step_pairs,
         }
+    }
+
+    /// How the model is adapted; `None` trains its weights.
+    pub fn low_rank(&self) -> Option<LowRank> {
+        let Adapter { rank, alpha, targets } = self.lora.as_ref()?;
+        let targets = Targets(Module::ALL.map(|module| targets.contains(&module)));
+        Some(LowRank { rank: *rank, alpha: *alpha, targets, seed: self.seed })
     }
 
     /// The learning rate over the run, and the optimiser's constants.

@@ -1,26 +1,21 @@
 //! JSONL: one record per line.
 
-use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::records::Add;
 use crate::contract::{StageError, StageResult};
 
 /// The longest line that is read. A conversation of a million tokens fits.
 const MAX_LINE: u64 = 16 << 20;
 
-/// Calls `add` with the place and value of every line that is not blank.
+/// Calls `add` for every line that is not blank.
 ///
 /// # Errors
-/// `Input` for a line that is too long, not UTF-8 or not JSON, and for a damaged gzip stream; whatever `add`
-/// returns.
-pub fn read(
-    path: &Path,
-    reader: &mut dyn BufRead,
-    add: &mut dyn FnMut(&dyn fmt::Display, &Value) -> StageResult<()>,
-) -> StageResult<()> {
+/// `Input` for a line that is too long and for a damaged gzip stream; whatever `add` returns.
+pub fn read(path: &Path, reader: &mut dyn BufRead, add: &mut Add<'_>) -> StageResult<()> {
     let mut line = Vec::new();
     for number in 1u64.. {
         let fault = |problem: String| StageError::input(format!("{}, line {number}: {problem}", path.display()));
@@ -38,20 +33,27 @@ pub fn read(
         if count as u64 > MAX_LINE {
             return Err(fault(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
         }
-        let text = std::str::from_utf8(&line).map_err(|error| fault(format!("not UTF-8 text: {error}")))?;
+        let place = format_args!("line {number}");
+        let text = match std::str::from_utf8(&line) {
+            Ok(text) => text,
+            Err(error) => {
+                add(&place, Err(fault(format!("not UTF-8 text: {error}"))))?;
+                continue;
+            }
+        };
         // Editors on Windows start a file with a byte order mark.
         let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
         if text.trim().is_empty() {
             continue;
         }
-        let record: Value = serde_json::from_str(text).map_err(|error| {
+        let record: Result<Value, StageError> = serde_json::from_str(text).map_err(|error| {
             // The parser counts lines within this one: only the column says something.
             let message = error.to_string();
             let reason = message.split(" at line ").next().unwrap_or(&message).to_owned();
             fault(format!("not JSON: {reason} at column {}", error.column()))
                 .with_hint("a file of this kind holds one JSON object per line")
-        })?;
-        add(&format_args!("line {number}"), &record)?;
+        });
+        add(&place, record.as_ref().map_err(Clone::clone))?;
     }
     Ok(())
 }

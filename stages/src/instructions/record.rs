@@ -1,21 +1,26 @@
 //! One record of an instruction set, in each style.
 
+use retmask_model::text::ChatMessage;
 use serde_json::{Map, Value};
 
-use super::Format;
+use super::turns::Conversation;
+use super::{Format, Selection};
 
 /// What a record gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Extracted {
-    Prompt(String),
+    /// The turns before the response; at least one.
+    Turns(Vec<ChatMessage>),
     Redacted,
     OtherLanguage,
     Empty,
 }
 
 /// The field that marks each style, in the order in which they are looked for.
-const MARKS: [(&str, Format); 4] = [
+const MARKS: [(&str, Format); 6] = [
+    ("conversation_hash", Format::Wildchat),
     ("conversation", Format::Lmsys),
+    ("conversations", Format::Sharegpt),
     ("messages", Format::Messages),
     ("instruction", Format::Instruction),
     ("prompt", Format::Prompt),
@@ -28,12 +33,13 @@ const MARKS: [(&str, Format); 4] = [
 pub fn detect(record: &Value) -> Result<Format, String> {
     let fields = object(record)?;
     match MARKS.iter().find(|(field, _)| fields.contains_key(*field)) {
+        Some((field, Format::Prompt)) if fields[*field].is_array() => Ok(Format::Guru),
         Some((_, format)) => Ok(*format),
         None => {
             let names: Vec<&str> = fields.keys().take(10).map(String::as_str).collect();
             Err(format!(
-                "no style of record is known that has the fields {}; expected `conversation`, `messages`, \
-                 `instruction` or `prompt`",
+                "no style of record is known that has the fields {}; expected `conversation`, `conversations`, \
+                 `messages`, `instruction` or `prompt`",
                 names.join(", ")
             ))
         }
@@ -44,30 +50,48 @@ pub fn detect(record: &Value) -> Result<Format, String> {
 ///
 /// # Errors
 /// Naming the field that is missing or of the wrong type.
-pub fn extract(record: &Value, format: Format, language: &str) -> Result<Extracted, String> {
+pub fn extract(record: &Value, format: Format, selection: &Selection) -> Result<Extracted, String> {
     let fields = object(record)?;
-    match fields.get("redacted") {
-        None | Some(Value::Null | Value::Bool(false)) => {}
-        Some(Value::Bool(true)) => return Ok(Extracted::Redacted),
-        Some(other) => return Err(format!("`redacted` is {}; expected true or false", kind(other))),
-    }
-    if let Some(found) = optional_text(fields, "language")?
-        && !language.is_empty()
-        && !found.eq_ignore_ascii_case(language)
-    {
-        return Ok(Extracted::OtherLanguage);
-    }
-    let text = match format {
-        Format::Lmsys => first_user_turn(fields, "conversation")?,
-        Format::Messages => first_user_turn(fields, "messages")?,
-        Format::Instruction => Some(instruction(fields)?),
-        Format::Prompt => Some(text(fields, "prompt")?.to_owned()),
+    let conversation = match format {
+        Format::Lmsys | Format::Wildchat => Some(Conversation::of(fields, "conversation")?),
+        Format::Sharegpt => Some(Conversation::of(fields, "conversations")?),
+        Format::Messages => Some(Conversation::of(fields, "messages")?),
+        Format::Guru => Some(Conversation::of(fields, "prompt")?),
+        Format::Instruction | Format::Prompt => None,
         Format::Auto => return Err("the style of the records is not known yet".into()),
     };
-    Ok(text.filter(|text| !text.trim().is_empty()).map_or(Extracted::Empty, Extracted::Prompt))
+    // Of WildChat's turns each has what the record may lack.
+    let of_turns = conversation.as_ref().filter(|_| format == Format::Wildchat);
+    match (fields.get("redacted"), of_turns) {
+        (None | Some(Value::Null), Some(turns)) if turns.any("redacted")? => return Ok(Extracted::Redacted),
+        (None | Some(Value::Null | Value::Bool(false)), _) => {}
+        (Some(Value::Bool(true)), _) => return Ok(Extracted::Redacted),
+        (Some(other), _) => return Err(format!("`redacted` is {}; expected true or false", kind(other))),
+    }
+    let language = match (optional_text(fields, "language")?, of_turns) {
+        (None, Some(turns)) => turns.of_first_user("language")?,
+        (language, _) => language,
+    };
+    if language.is_some_and(|found| !selection.language.is_empty() && !found.eq_ignore_ascii_case(selection.language)) {
+        return Ok(Extracted::OtherLanguage);
+    }
+    let turns = match conversation {
+        Some(conversation) => conversation.prompt(selection.history)?,
+        None => {
+            let content = match format {
+                Format::Instruction => instruction(fields)?,
+                _ => text(fields, "prompt")?.to_owned(),
+            };
+            vec![ChatMessage { role: "user".into(), content }]
+        }
+    };
+    // What is answered is the last turn.
+    let says_something = turns.last().is_some_and(|turn| !turn.content.trim().is_empty());
+    Ok(if says_something { Extracted::Turns(turns) } else { Extracted::Empty })
 }
 
-fn object(record: &Value) -> Result<&Map<String, Value>, String> {
+/// The fields of what must be an object.
+pub(super) fn object(record: &Value) -> Result<&Map<String, Value>, String> {
     record.as_object().ok_or_else(|| format!("the record is {}; expected an object", kind(record)))
 }
 
@@ -94,23 +118,6 @@ fn instruction(fields: &Map<String, Value>) -> Result<String, String> {
     })
 }
 
-/// The content of the first turn whose role is `user`.
-fn first_user_turn(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
-    let turns = match fields.get(name) {
-        Some(Value::Array(turns)) => turns,
-        Some(other) => return Err(format!("`{name}` is {}; expected a list of turns", kind(other))),
-        None => return Err(format!("`{name}` is missing")),
-    };
-    for (index, turn) in turns.iter().enumerate() {
-        let place = |problem: String| format!("`{name}[{index}]`: {problem}");
-        let turn = object(turn).map_err(place)?;
-        if text(turn, "role").map_err(place)? == "user" {
-            return text(turn, "content").map(|content| Some(content.to_owned())).map_err(place);
-        }
-    }
-    Ok(None)
-}
-
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
     match fields.get(name) {
         Some(Value::String(text)) => Ok(text),
@@ -126,7 +133,8 @@ fn optional_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Optio
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+/// What a value is, in words.
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

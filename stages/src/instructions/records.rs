@@ -11,15 +11,14 @@ use serde_json::Value;
 use super::{lines, rows};
 use crate::contract::{StageError, StageResult};
 
-/// Calls `add` with the place and value of every record. Of a Parquet file only these `columns` are read.
+/// Takes the place and value of a record, or what is wrong with a line that holds none.
+pub type Add<'a> = dyn FnMut(&dyn fmt::Display, StageResult<&Value>) -> StageResult<()> + 'a;
+
+/// Calls `add` for every record. Of a Parquet file only these `columns` are read.
 ///
 /// # Errors
 /// `Input` for a file that is none of the three, naming the line or column; whatever `add` returns.
-pub fn read(
-    path: &Path,
-    columns: &[&str],
-    add: &mut dyn FnMut(&dyn fmt::Display, &Value) -> StageResult<()>,
-) -> StageResult<()> {
+pub fn read(path: &Path, columns: &[&str], add: &mut Add<'_>) -> StageResult<()> {
     let failed = |error: &std::io::Error| StageError::io("read", path, error);
     let mut file = File::open(path).map_err(|error| failed(&error))?;
     let mut magic = Vec::new();

@@ -10,6 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
+use super::records::Add;
 use crate::contract::{StageError, StageResult};
 
 /// Rows decoded at once.
@@ -19,12 +20,7 @@ const BATCH_ROWS: usize = 1024;
 ///
 /// # Errors
 /// `Input` when the file is not Parquet or a column is of a type no style has; whatever `add` returns.
-pub fn read(
-    path: &Path,
-    file: File,
-    columns: &[&str],
-    add: &mut dyn FnMut(&dyn fmt::Display, &Value) -> StageResult<()>,
-) -> StageResult<()> {
+pub fn read(path: &Path, file: File, columns: &[&str], add: &mut Add<'_>) -> StageResult<()> {
     let bad =
         |error: &dyn fmt::Display| StageError::input(format!("{} is not a Parquet table: {error}", path.display()));
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| bad(&error))?;
@@ -53,7 +49,7 @@ pub fn read(
                 })?;
                 record.insert(field.name().clone(), value);
             }
-            add(&format_args!("row {number}"), &Value::Object(record))?;
+            add(&format_args!("row {number}"), Ok(&Value::Object(record)))?;
         }
     }
     Ok(())

@@ -18,9 +18,27 @@ fn file(bytes: &[u8]) -> (TempDir, std::path::PathBuf) {
     (folder, path)
 }
 
-fn read_bytes(bytes: &[u8]) -> StageResult<Instructions> {
+fn english() -> Selection<'static> {
+    Selection { language: "English", ..Selection::default() }
+}
+
+fn read_bytes_as(bytes: &[u8], selection: &Selection) -> StageResult<Instructions> {
     let (_folder, path) = file(bytes);
-    read(&path, Format::Auto, "English", || Ok(()))
+    read(&path, selection, || Ok(()))
+}
+
+fn read_bytes(bytes: &[u8]) -> StageResult<Instructions> {
+    read_bytes_as(bytes, &english())
+}
+
+/// Turns as `role: content`, but for the role of a lone user turn.
+fn spelt(found: &Instructions) -> Vec<String> {
+    let turn = |turn: &ChatMessage| format!("{}: {}", turn.role, turn.content);
+    let prompt = |turns: &Vec<ChatMessage>| match turns.as_slice() {
+        [only] if only.role == "user" => only.content.clone(),
+        turns => turns.iter().map(turn).collect::<Vec<_>>().join(" | "),
+    };
+    found.prompts.iter().map(prompt).collect()
 }
 
 fn fault(bytes: &[u8]) -> String {
@@ -47,22 +65,25 @@ const LMSYS: &str = r#"
 #[test]
 fn lmsys_records_give_their_first_user_turns() {
     let found = read_bytes(LMSYS.as_bytes()).unwrap();
-    assert_eq!(found.prompts, ["First?", "Second?"]);
+    assert_eq!(spelt(&found), ["First?", "Second?"]);
     assert_eq!(found.records, 7);
-    assert_eq!(found.skipped, Skipped { redacted: 1, other_language: 1, empty: 2, duplicates: 1 });
+    assert_eq!(
+        found.skipped,
+        Skipped { redacted: 1, other_language: 1, empty: 2, duplicates: 1, ..Skipped::default() }
+    );
     assert_eq!(read_bytes(&gzip(LMSYS.as_bytes())).unwrap(), found);
     // gzip files may be joined.
     let (head, tail) = LMSYS.split_at(400);
     assert_eq!(read_bytes(&[gzip(head.as_bytes()), gzip(tail.as_bytes())].concat()).unwrap(), found);
 
-    let (_folder, path) = file(LMSYS.as_bytes());
-    let all = read(&path, Format::Lmsys, "", || Ok(())).unwrap();
-    assert_eq!(all.prompts, ["First?", "Quoi ?", "Second?"]);
+    let selection = Selection { format: Format::Lmsys, ..Selection::default() };
+    let all = read_bytes_as(LMSYS.as_bytes(), &selection).unwrap();
+    assert_eq!(spelt(&all), ["First?", "Quoi ?", "Second?"]);
 }
 
 #[test]
 fn plain_styles_are_told_by_their_fields() {
-    let prompts = |text: &str| read_bytes(text.as_bytes()).unwrap().prompts;
+    let prompts = |text: &str| spelt(&read_bytes(text.as_bytes()).unwrap());
     let tasks = r#"{"id": 1, "instruction": "Shorten.", "instances": [{"input": "A long text", "output": "x"}]}
 {"instruction": "Tell a joke.", "instances": [{"input": "", "output": "x"}], "extra": [1, 2]}
 {"instruction": "Translate.", "input": "Bonjour"}
@@ -122,7 +143,7 @@ fn parquet_rows_read_like_lines() {
         ("other", Arc::new(StringArray::from(vec!["x"; 4]))),
     ]);
     let found = read_bytes(&bytes).unwrap();
-    assert_eq!(found.prompts, ["First?", "Second?"]);
+    assert_eq!(spelt(&found), ["First?", "Second?"]);
     assert_eq!(found.skipped, Skipped { redacted: 1, duplicates: 1, ..Skipped::default() });
 
     let prompts = StringArray::from(vec![Some("p"), None]);
@@ -131,4 +152,117 @@ fn parquet_rows_read_like_lines() {
     assert!(fault(&parquet(vec![("text", Arc::new(other))])).contains("has the columns text"));
     let empty = RecordBatch::new_empty(Arc::new(Schema::new(vec![Field::new("prompt", DataType::Utf8, true)])));
     assert!(fault(&parquet(vec![("prompt", empty.column(0).clone())])).contains("holds no record"));
+}
+
+#[test]
+fn every_style_is_detected_and_gives_first_turns_or_histories() {
+    let wildchat = r#"{"conversation_hash": "h", "model": "gpt-4", "turn": 2, "redacted": false, "language": "English", "conversation": [{"content": "Hi", "role": "user", "language": "English", "redacted": false, "toxic": false}, {"content": "Hello.", "role": "assistant", "redacted": false}, {"content": "More", "role": "user", "redacted": false}, {"content": "Yes.", "role": "assistant", "redacted": false}]}"#;
+    let sharegpt = r#"{"id": "s", "conversations": [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}, {"from": "human", "value": "More"}, {"from": "gpt", "value": "Yes."}]}"#;
+    let openai = r#"{"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "H"}, {"type": "text", "text": "i"}]}, {"role": "assistant", "content": "Hello."}, {"role": "user", "content": "More"}]}"#;
+    let guru = r#"{"data_source": "math", "prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "ability": "math", "reward_model": {"ground_truth": "4"}}"#;
+    let full = Selection { history: History::Full, ..english() };
+    let history = "user: Hi | assistant: Hello. | user: More";
+    for (text, expected, format) in [
+        (wildchat, history.to_owned(), Format::Wildchat),
+        (sharegpt, format!("system: Be brief. | {history}"), Format::Sharegpt),
+        (openai, format!("system: Be brief. | {history}"), Format::Messages),
+        (guru, "system: Be brief. | user: Hi".to_owned(), Format::Guru),
+    ] {
+        assert_eq!(spelt(&read_bytes(text.as_bytes()).unwrap()), ["Hi"], "{format:?}");
+        assert_eq!(spelt(&read_bytes_as(text.as_bytes(), &full).unwrap()), [expected], "{format:?}");
+        // Declared, and declared wrongly.
+        let declared = |format| read_bytes_as(text.as_bytes(), &Selection { format, ..english() });
+        assert_eq!(spelt(&declared(format).unwrap()), ["Hi"], "{format:?}");
+        let other = if format == Format::Sharegpt { Format::Messages } else { Format::Sharegpt };
+        assert!(declared(other).unwrap_err().message.contains("is missing"), "{format:?}");
+    }
+}
+
+#[test]
+fn turns_of_wildchat_say_what_its_records_do_not() {
+    let record = |turn: &str| {
+        format!(r#"{{"conversation_hash": "h", "conversation": [{{"role": "user", "content": "Hi"{turn}}}]}}"#)
+    };
+    let of = |turn: &str| {
+        read_bytes(
+            format!(
+                "{}\n{}",
+                record(turn),
+                r#"{"conversation_hash": "i", "conversation": [{"role": "user", "content": "Other"}]}"#
+            )
+            .as_bytes(),
+        )
+        .unwrap()
+    };
+    assert_eq!(of(r#", "redacted": true"#).skipped, Skipped { redacted: 1, ..Skipped::default() });
+    assert_eq!(of(r#", "language": "French""#).skipped, Skipped { other_language: 1, ..Skipped::default() });
+    assert_eq!(of(r#", "language": "English", "redacted": false"#).skipped, Skipped::default());
+    let broken = record(r#", "redacted": 1"#);
+    assert!(fault(broken.as_bytes()).contains("`conversation[0]`: `redacted` is a number"));
+}
+
+#[test]
+fn lengths_are_of_all_turns_in_characters() {
+    let text = "{\"prompt\": \"four\"}\n{\"prompt\": \"üü\"}\n{\"prompt\": \"seven77\"}\n";
+    let of = |min_characters, max_characters| {
+        let found = read_bytes_as(text.as_bytes(), &Selection { min_characters, max_characters, ..english() }).unwrap();
+        (spelt(&found).len(), found.skipped.too_short, found.skipped.too_long)
+    };
+    assert_eq!(of(0, None), (3, 0, 0));
+    assert_eq!(of(3, None), (2, 1, 0));
+    assert_eq!(of(2, Some(4)), (2, 0, 1));
+    assert_eq!(of(3, Some(4)), (1, 1, 1));
+}
+
+#[test]
+fn as_many_rows_may_be_malformed_as_are_allowed() {
+    let text = b"{\"prompt\": \"p\"}\n{\"prompt\"\n{\"prompt\": 3}\n\xff\n{\"prompt\": \"q\"}\n";
+    let with = |max_bad_rows| read_bytes_as(text, &Selection { max_bad_rows, ..english() });
+    let found = with(3).unwrap();
+    assert_eq!((spelt(&found), found.records, found.bad.count), (vec!["p".to_owned(), "q".to_owned()], 5, 3));
+    for (told, expected) in
+        found.bad.told.iter().zip(["line 2: not JSON", "line 3: `prompt` is a number", "line 4: not UTF-8"])
+    {
+        assert!(told.contains(expected), "{told}");
+    }
+    let error = with(2).unwrap_err();
+    assert!(error.message.contains("line 4: not UTF-8"), "{error}");
+    assert_eq!(error.hint.as_deref(), Some("it is malformed row 3; `max-bad-rows` allows 2"));
+    assert!(with(0).unwrap_err().message.contains("line 2: not JSON"));
+    // The first row may be one of them, and what no reader can pass over is none of them.
+    let first = Selection { max_bad_rows: 1, ..english() };
+    assert_eq!(spelt(&read_bytes_as(b"[]\n{\"prompt\": \"p\"}", &first).unwrap()), ["p"]);
+    let packed = gzip(LMSYS.as_bytes());
+    let cut = read_bytes_as(&packed[..packed.len() / 2], &Selection { max_bad_rows: 100, ..english() });
+    assert!(cut.unwrap_err().message.contains("the compressed data is damaged"));
+}
+
+#[test]
+fn a_turn_that_cannot_be_read_is_named() {
+    let full = Selection { history: History::Full, ..english() };
+    let fault = |text: &str| read_bytes_as(text.as_bytes(), &full).unwrap_err().message;
+    let image = r#"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}"#;
+    assert!(fault(image).contains("`messages[0]`: `content`: a part is of type `image_url`; only texts are read"));
+    let tool = r#"{"messages": [{"role": "tool", "content": "x"}, {"role": "user", "content": "y"}]}"#;
+    assert!(fault(tool).contains("`messages[0]`: the role `tool` is none of"));
+    let null = r#"{"messages": [{"role": "user", "content": null}]}"#;
+    assert!(fault(null).contains("`messages[0]`: `content` is null; expected a text"));
+}
+
+#[test]
+fn parquet_of_guru_and_sharegpt_reads_like_lines() {
+    let turns = |names: [&str; 2]| {
+        let fields: Fields = names.map(|name| Field::new(name, DataType::Utf8, true)).to_vec().into();
+        let mut list = ListBuilder::new(StructBuilder::from_fields(fields, 0));
+        for (index, text) in ["user", "Hi"].into_iter().enumerate() {
+            list.values().field_builder::<StringBuilder>(index).unwrap().append_value(text);
+        }
+        list.values().append(true);
+        list.append(true);
+        Arc::new(list.finish()) as ArrayRef
+    };
+    let other = Arc::new(StringArray::from(vec!["x"])) as ArrayRef;
+    for column in [("prompt", turns(["role", "content"])), ("conversations", turns(["from", "value"]))] {
+        assert_eq!(spelt(&read_bytes(&parquet(vec![("id", other.clone()), column])).unwrap()), ["Hi"]);
+    }
 }

@@ -23,6 +23,7 @@ const FIELDS: [&str; 3] = ["prompt", "chosen", "rejected"];
 pub fn read(path: &Path) -> StageResult<Vec<PreferencePair>> {
     let mut pairs: Vec<PreferencePair> = Vec::new();
     records::read(path, &FIELDS, &mut |place, record| {
+        let record = record?;
         let (prompt, chosen, rejected) = sides(record).map_err(|problem| {
             StageError::input(format!("{}, {place}: {problem}", path.display())).with_hint(
                 "a preference set has the fields prompt, chosen and rejected: texts, or lists of {role, content}",

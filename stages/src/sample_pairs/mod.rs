@@ -66,13 +66,17 @@ impl Kind for SamplePairs {
         let answerers = Answerers::read(parameters, inputs)?;
         let input = inputs.one("instructions")?;
         let check = || context.check_cancelled();
-        let found = instructions::read(&input.path, parameters.format, &parameters.language, check)?;
+        let found = instructions::read(&input.path, &parameters.selection(), check)?;
         context.progress().log(&format!(
-            "{} instructions from {} records; skipped: {}",
+            "{} instructions from {} records; skipped: {}, {} malformed",
             found.prompts.len(),
             found.records,
-            found.skipped
+            found.skipped,
+            found.bad.count
         ));
+        for fault in &found.bad.told {
+            context.progress().log(&format!("malformed: {fault}"));
+        }
         let mut maps = run::open_rows(parameters, &answerers, context)?;
         let fits = |prompt: &Prompt| run::fits(parameters, &answerers, &mut maps, prompt);
         let (prompts, left_out) = prompts::build(parameters, found.prompts, fits, check)?;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::ParameterError;
-use crate::instructions::Format;
+use crate::instructions::{Format, History, Selection};
 
 /// Which instructions are taken when there are more than `limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +48,14 @@ pub struct Parameters {
     pub format: Format,
     /// Records of another `language` are skipped; empty keeps all.
     pub language: String,
+    /// How much of a conversation comes before the response.
+    pub history: History,
+    /// Instructions with fewer characters are skipped.
+    pub min_characters: usize,
+    /// Instructions with more characters are skipped.
+    pub max_characters: Option<usize>,
+    /// Rows that may be malformed; they are told in the log and skipped.
+    pub max_bad_rows: usize,
     /// Stretches the model's window by YaRN, to `factor` times `original-context` tokens.
     pub yarn: Option<Yarn>,
     /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
@@ -69,6 +77,10 @@ impl Default for Parameters {
             thinking: None,
             format: Format::Auto,
             language: "English".into(),
+            history: History::FirstTurn,
+            min_characters: 0,
+            max_characters: None,
+            max_bad_rows: 0,
             yarn: None,
             numerics: Numerics::F32,
         }
@@ -76,6 +88,18 @@ impl Default for Parameters {
 }
 
 impl Parameters {
+    /// What is read of the instructions.
+    pub fn selection(&self) -> Selection<'_> {
+        Selection {
+            format: self.format,
+            history: self.history,
+            language: &self.language,
+            min_characters: self.min_characters,
+            max_characters: self.max_characters,
+            max_bad_rows: self.max_bad_rows,
+        }
+    }
+
     /// Checks ranges.
     ///
     /// # Errors
@@ -96,6 +120,9 @@ impl Parameters {
         }
         if self.samples == 0 {
             return refuse("samples", "0 samples make no pair; expected at least 1".into());
+        }
+        if self.max_characters.is_some_and(|most| most < self.min_characters.max(1)) {
+            return refuse("max-characters", "must be at least 1, and at least min-characters".into());
         }
         if self.limit == Some(0) {
             return refuse("limit", "0 instructions make no pair; expected at least 1".into());

@@ -31,7 +31,7 @@ pub struct Templated {
 /// Whatever `fits` and `each` return; `each` is called after every prompt.
 pub fn build(
     parameters: &Parameters,
-    instructions: Vec<String>,
+    instructions: Vec<Vec<ChatMessage>>,
     mut fits: impl FnMut(&Prompt) -> StageResult<bool>,
     mut each: impl FnMut() -> StageResult<()>,
 ) -> StageResult<(Vec<Prompt>, usize)> {
@@ -65,11 +65,13 @@ fn order(parameters: &Parameters, count: usize) -> Vec<usize> {
     order
 }
 
-fn prompt(parameters: &Parameters, instruction: String) -> Prompt {
-    let turn = |role: &str, content: String| ChatMessage { role: role.into(), content };
-    let system = parameters.system.iter().map(|system| turn("system", system.clone()));
-    let messages: Vec<ChatMessage> = system.chain([turn("user", instruction)]).collect();
-    Prompt { digest: digest(&messages), messages }
+/// The turns, behind the system turn that was asked for; a conversation's own gives way to it.
+fn prompt(parameters: &Parameters, mut turns: Vec<ChatMessage>) -> Prompt {
+    if let Some(system) = &parameters.system {
+        turns.retain(|turn| turn.role != "system");
+        turns.insert(0, ChatMessage { role: "system".into(), content: system.clone() });
+    }
+    Prompt { digest: digest(&turns), messages: turns }
 }
 
 /// Puts a prompt through the model's chat template.
@@ -108,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_limit_counts_prompts_that_fit() {
-        let instructions: Vec<String> = ["a", "long", "b", "c"].map(str::to_owned).to_vec();
+        let turn = |content: &str| vec![ChatMessage { role: "user".into(), content: content.into() }];
+        let instructions: Vec<Vec<ChatMessage>> = ["a", "long", "b", "c"].map(turn).to_vec();
         let parameters = Parameters { limit: Some(2), ..Parameters::default() };
         let fits = |prompt: &Prompt| Ok(prompt.messages[0].content.len() < 4);
         let (prompts, left_out) = build(&parameters, instructions.clone(), fits, || Ok(())).unwrap();
@@ -116,6 +119,16 @@ mod tests {
         assert_eq!((taken, left_out), (vec!["a", "b"], 1));
         let all = build(&Parameters::default(), instructions, |_| unreachable!("nobody is asked"), || Ok(())).unwrap();
         assert_eq!((all.0.len(), all.1), (4, 0));
+    }
+
+    #[test]
+    fn a_system_turn_that_is_asked_for_takes_the_place_of_a_conversations_own() {
+        let turn = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+        let turns = || vec![turn("system", "theirs"), turn("user", "a"), turn("assistant", "b"), turn("user", "c")];
+        assert_eq!(prompt(&Parameters::default(), turns()).messages, turns());
+        let parameters = Parameters { system: Some("ours".into()), ..Parameters::default() };
+        let expected = [vec![turn("system", "ours")], turns()[1..].to_vec()].concat();
+        assert_eq!(prompt(&parameters, turns()).messages, expected);
     }
 
     #[test]

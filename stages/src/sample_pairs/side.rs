@@ -26,7 +26,18 @@ pub enum Side {
 pub const SIDES: [Side; 2] = [Side::Chosen, Side::Rejected];
 
 /// Parameters that choose among prompts, or are part of them.
-const OF_PROMPTS: [&str; 6] = ["samples", "limit", "subset", "system", "format", "language"];
+const OF_PROMPTS: [&str; 10] = [
+    "samples",
+    "limit",
+    "subset",
+    "system",
+    "format",
+    "language",
+    "history",
+    "min-characters",
+    "max-characters",
+    "max-bad-rows",
+];
 
 /// A model that answers.
 pub struct Answerer {
@@ -198,6 +209,7 @@ impl RowResult for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instructions::History;
 
     #[test]
     fn sides_draw_independently_unless_coupled_and_share_the_chosen_side() {
@@ -223,7 +235,13 @@ mod tests {
         let coupled = Parameters { coupled: true, ..Parameters::default() };
         assert_eq!(scope(Side::Chosen, &coupled), chosen);
         assert_ne!(scope(Side::Rejected, &coupled), rejected);
-        let another = Parameters { limit: Some(5), samples: 2, system: Some("s".into()), ..Parameters::default() };
+        let another = Parameters {
+            limit: Some(5),
+            samples: 2,
+            system: Some("s".into()),
+            history: History::Full,
+            ..Parameters::default()
+        };
         assert_eq!(scope(Side::Chosen, &another), chosen);
         for matters in [
             Parameters { seed: 1, ..Parameters::default() },
