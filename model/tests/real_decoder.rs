@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
-use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
+use retmask_model::generate::{Completion, Limits, Request, Sampling, SamplingRules, Sink, generate};
 use retmask_model::heads::{Head, HeadMask};
 use retmask_model::random::Stream;
 use retmask_model::{ModelResult, Numerics};
@@ -47,8 +47,7 @@ fn requests(count: usize, prompt_tokens: usize, new_tokens: usize) -> Vec<Reques
                 max_new_tokens: new_tokens,
                 stop_tokens: Vec::new(),
                 sampling: Sampling::Random {
-                    temperature: 0.6,
-                    top_p: 0.9,
+                    rules: SamplingRules { temperature: 0.6, top_p: 0.9, ..SamplingRules::default() },
                     stream: Stream::derive(9, &[&[index as u8]]),
                 },
                 probe: true,

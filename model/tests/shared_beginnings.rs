@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use retmask_model::decoder::{Decoder, Purpose};
-use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
+use retmask_model::generate::{Completion, Limits, Request, Sampling, SamplingRules, Sink, generate};
 use retmask_model::heads::HeadMask;
 use retmask_model::random::Stream;
 use retmask_model::spec::{
@@ -63,7 +63,10 @@ fn requests() -> Vec<Request> {
         // Some that end early, some that outlive those behind them, one that never begins.
         max_new_tokens: if sample == 8 { 0 } else { [1, 2, 12, 40][sample % 4] },
         stop_tokens: vec![5],
-        sampling: Sampling::Random { temperature: 0.9, top_p: 1.0, stream: Stream::derive(sample as u64, &[]) },
+        sampling: Sampling::Random {
+            rules: SamplingRules { temperature: 0.9, ..SamplingRules::default() },
+            stream: Stream::derive(sample as u64, &[]),
+        },
         probe: true,
         logit_gaps: true,
     };

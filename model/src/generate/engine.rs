@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::slot::{self, Beginning, Slot};
-use super::{Limits, Request, Sink};
+use super::{Limits, Next, Request, Sink, StopReason};
 use crate::decoder::{CachedAttention, CachedRun, Decoder};
 use crate::heads::HeadMask;
 use crate::kernels::attention::Probe;
@@ -67,7 +67,10 @@ pub fn generate(
         sink.processed(tokens)?;
         for slot in &mut slots {
             for &token in &slot.tokens[slot.reported..] {
-                sink.generated(slot.index, token)?;
+                let next = sink.generated(slot.index, token)?;
+                if next == Next::Stop && slot.stop != Some(StopReason::StopToken) {
+                    slot.stop = Some(StopReason::Sink);
+                }
             }
             slot.reported = slot.tokens.len();
         }

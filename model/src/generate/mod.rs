@@ -14,8 +14,33 @@ use crate::random::Stream;
 pub enum Sampling {
     /// The token of highest logit; the lowest id on equal logits.
     Greedy,
-    /// Softmax at `temperature`, cut to the smallest set whose probability reaches `top_p`.
-    Random { temperature: f64, top_p: f64, stream: Stream },
+    /// A draw by these rules.
+    Random { rules: SamplingRules, stream: Stream },
+}
+
+/// How logits become the probabilities of a draw, in this order: penalties, temperature, `top_k`, `top_p` of what is
+/// left, `min_p`. The default changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplingRules {
+    /// Logits of tokens that stand in the prompt or the response are divided by this when positive, else multiplied
+    /// (CTRL, arXiv 1909.05858).
+    pub repetition_penalty: f64,
+    /// Taken from a token's logit for every time it stands in the response.
+    pub frequency_penalty: f64,
+    /// Logits are divided by this; at 0 the best token is taken.
+    pub temperature: f64,
+    /// Only so many best tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Only the smallest set of best tokens whose probability reaches this.
+    pub top_p: f64,
+    /// Only tokens that are at least this times as probable as the best.
+    pub min_p: f64,
+}
+
+impl Default for SamplingRules {
+    fn default() -> Self {
+        Self { repetition_penalty: 1.0, frequency_penalty: 0.0, temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 }
+    }
 }
 
 /// What is asked of the model.
@@ -42,6 +67,8 @@ pub enum StopReason {
     StopToken,
     /// `max_new_tokens` were generated.
     Length,
+    /// The sink wanted no more ([`Next::Stop`]).
+    Sink,
 }
 
 impl StopReason {
@@ -50,12 +77,13 @@ impl StopReason {
         match self {
             Self::StopToken => "stop",
             Self::Length => "length",
+            Self::Sink => "stop-string",
         }
     }
 
     /// The reason of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::StopToken, Self::Length].into_iter().find(|reason| reason.name() == name)
+        [Self::StopToken, Self::Length, Self::Sink].into_iter().find(|reason| reason.name() == name)
     }
 }
 
@@ -91,12 +119,20 @@ impl Default for Limits {
     }
 }
 
+/// Whether a request is generated further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    GoOn,
+    /// This token is its last.
+    Stop,
+}
+
 /// Told of each completion as soon as it is there, in no promised order, and of tokens processed.
 pub trait Sink {
     /// A request's next token was chosen, the last one (a stop token) included. For text that appears as it is
     /// made; completions bring all tokens again.
-    fn generated(&mut self, _request: usize, _token: u32) -> ModelResult<()> {
-        Ok(())
+    fn generated(&mut self, _request: usize, _token: u32) -> ModelResult<Next> {
+        Ok(Next::GoOn)
     }
     /// A request (by its index in the list) is done.
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()>;

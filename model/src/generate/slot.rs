@@ -76,7 +76,7 @@ impl<'a> Slot<'a> {
 
     /// Takes the next token from its logits.
     pub fn accept(&mut self, logits: &[f32]) {
-        let token = choose(&mut self.sampling, logits) as u32;
+        let token = choose(&mut self.sampling, logits, &self.request.prompt, &self.tokens) as u32;
         if self.request.logit_gaps {
             self.logit_gaps.push(best_and_gap(logits).1);
         }

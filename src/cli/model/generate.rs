@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use retmask_model::decoder::Decoder;
-use retmask_model::generate::{self, Completion, Limits, Request, Sampling, Sink};
+use retmask_model::generate::{self, Completion, Limits, Next, Request, Sampling, SamplingRules, Sink};
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec, TextStream};
 use retmask_model::{ModelResult, Numerics};
@@ -119,7 +119,8 @@ fn sampling(arguments: &Arguments, prompt: &[u32]) -> Sampling {
     let Some(temperature) = arguments.temperature else { return Sampling::Greedy };
     let prompt: Vec<u8> = prompt.iter().flat_map(|id| id.to_le_bytes()).collect();
     let stream = Stream::derive(arguments.seed, &[b"model generate", &prompt]);
-    Sampling::Random { temperature, top_p: arguments.top_p, stream }
+    let rules = SamplingRules { temperature, top_p: arguments.top_p, ..SamplingRules::default() };
+    Sampling::Random { rules, stream }
 }
 
 /// Writes the answer as it comes; with `--json`, once it is whole.
@@ -140,9 +141,12 @@ impl Answer<'_> {
 }
 
 impl Sink for Answer<'_> {
-    fn generated(&mut self, _request: usize, token: u32) -> ModelResult<()> {
+    fn generated(&mut self, _request: usize, token: u32) -> ModelResult<Next> {
         let text = self.stream.push(token)?;
-        if self.printer.json() || text.is_empty() { Ok(()) } else { self.write(&text) }
+        if !self.printer.json() && !text.is_empty() {
+            self.write(&text)?;
+        }
+        Ok(Next::GoOn)
     }
 
     fn completed(&mut self, _request: usize, completion: Completion) -> ModelResult<()> {

@@ -5,8 +5,10 @@ mod answer;
 mod pairing;
 mod parameters;
 mod prompts;
+mod repetition;
 mod run;
 mod side;
+mod stop;
 
 pub use parameters::{Parameters, Subset};
 
@@ -81,7 +83,7 @@ impl Kind for SamplePairs {
         let fits = |prompt: &Prompt| run::fits(parameters, &answerers, &mut maps, prompt);
         let (prompts, left_out) = prompts::build(parameters, found.prompts, fits, check)?;
         let answers = run::run(parameters, &answerers, &prompts, maps, context)?;
-        let (pairs, dropped) = pairing::pair(&prompts, parameters.samples, answers);
+        let (pairs, dropped, flags) = pairing::pair(&prompts, parameters, answers);
         let too_long = left_out + dropped.too_long / parameters.samples as usize;
         let window = answerers.window();
         let new_tokens = parameters.max_new_tokens;
@@ -98,6 +100,7 @@ impl Kind for SamplePairs {
             .with_hint("lower `max-new-tokens`"));
         }
         let sampled = prompts.len() * parameters.samples as usize - dropped.too_long;
+        context.progress().log(&format!("of the sampled responses, {flags}"));
         context.progress().log(&format!("{} of {sampled} pairs kept; dropped: {dropped}", pairs.len()));
         if pairs.is_empty() {
             return Err(StageError::input(format!("none of {sampled} pairs can be learnt from: {dropped}"))

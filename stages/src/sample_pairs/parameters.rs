@@ -1,6 +1,7 @@
 //! Parameters of `sample-pairs`.
 
 use retmask_model::Numerics;
+use retmask_model::generate::SamplingRules;
 use retmask_model::spec::Yarn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,20 @@ pub struct Parameters {
     pub temperature: f64,
     /// Tokens are drawn from the smallest set whose probability reaches this.
     pub top_p: f64,
+    /// Tokens are drawn from so many best ones, before `top-p` cuts; 0 keeps all.
+    pub top_k: usize,
+    /// Tokens are drawn from those at least this times as probable as the best.
+    pub min_p: f64,
+    /// Logits of tokens that stand in the prompt or the response are divided by this when positive, else multiplied.
+    pub repetition_penalty: f64,
+    /// Taken from a token's logit for every time it stands in the response.
+    pub frequency_penalty: f64,
+    /// Texts that end a response; it is kept up to the first of them.
+    pub stop: Vec<String>,
+    /// Drop pairs of which a response was cut off at `max-new-tokens`.
+    pub drop_truncated: bool,
+    /// Drop pairs of which a response ends in a loop.
+    pub drop_repeated: bool,
     /// The most tokens of a response.
     pub max_new_tokens: u32,
     /// Pairs drawn for each instruction.
@@ -67,6 +82,13 @@ impl Default for Parameters {
         Self {
             temperature: 0.6,
             top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            stop: Vec::new(),
+            drop_truncated: false,
+            drop_repeated: false,
             max_new_tokens: 2048,
             samples: 1,
             limit: None,
@@ -88,6 +110,18 @@ impl Default for Parameters {
 }
 
 impl Parameters {
+    /// How tokens are drawn.
+    pub fn rules(&self) -> SamplingRules {
+        SamplingRules {
+            repetition_penalty: self.repetition_penalty,
+            frequency_penalty: self.frequency_penalty,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+        }
+    }
+
     /// What is read of the instructions.
     pub fn selection(&self) -> Selection<'_> {
         Selection {
@@ -111,6 +145,18 @@ impl Parameters {
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return refuse("top-p", format!("{} is not above 0 and at most 1", self.top_p));
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return refuse("min-p", format!("{} is not between 0 and 1", self.min_p));
+        }
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            return refuse("repetition-penalty", format!("is {}; it must be above 0", self.repetition_penalty));
+        }
+        if !self.frequency_penalty.is_finite() {
+            return refuse("frequency-penalty", format!("{} is not a finite number", self.frequency_penalty));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return refuse("stop", "an empty text would end every response at once".into());
         }
         if self.temperature == 0.0 && self.samples > 1 {
             return refuse("samples", "at temperature 0 all samples of an instruction are the same".into());

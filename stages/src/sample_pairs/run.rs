@@ -1,13 +1,14 @@
 //! Sampling both sides: rows that are not kept share one batch and one copy of each model's weights.
 
 use retmask_model::decoder::Decoder;
-use retmask_model::generate::{Completion, Limits, Request, Sampling, Sink, generate};
+use retmask_model::generate::{Completion, Limits, Next, Request, Sampling, Sink, generate};
 use retmask_model::{ModelError, ModelResult};
 
 use super::Parameters;
 use super::answer::answer;
 use super::prompts::{self, Prompt, Templated};
 use super::side::{Answer, Answerer, Answerers, SIDES, Side, row_key};
+use super::stop::{StopWatch, up_to_a_stop};
 use crate::artifact::pairs::Response;
 use crate::contract::{Context, Rows, StageResult};
 use crate::rows::{Made, Row, kept, work_through};
@@ -117,7 +118,9 @@ impl Sampler<'_> {
             context.progress().advance(1);
             let requests: Vec<Request> = wanted.iter().map(|wanted| self.request(wanted)).collect();
             context.progress().phase("responses", "responses", requests.len() as u64);
-            let mut gather = Gather { answerer, context, wanted: &wanted, made };
+            let stop = &self.parameters.stop;
+            let watches = wanted.iter().map(|_| StopWatch::new(&answerer.codec, stop)).collect();
+            let mut gather = Gather { answerer, context, wanted: &wanted, stop, watches, made };
             Ok(generate(&decoder, answerers.mask.as_slice(), &requests, &Limits::default(), &mut gather)?)
         })
     }
@@ -136,14 +139,9 @@ impl Sampler<'_> {
             mask: (*side == Side::Rejected && self.answerers.mask.is_some()).then_some(0),
             max_new_tokens: parameters.max_new_tokens as usize,
             stop_tokens: self.answerers.of(*side).codec.end_tokens().to_vec(),
-            sampling: if parameters.temperature == 0.0 {
-                Sampling::Greedy
-            } else {
-                Sampling::Random {
-                    temperature: parameters.temperature,
-                    top_p: parameters.top_p,
-                    stream: side.stream(parameters, self.prompt(*row), sample),
-                }
+            sampling: Sampling::Random {
+                rules: parameters.rules(),
+                stream: side.stream(parameters, self.prompt(*row), sample),
             },
             probe: false,
             logit_gaps: false,
@@ -156,15 +154,21 @@ struct Gather<'a, 'm> {
     answerer: &'a Answerer,
     context: &'a Context,
     wanted: &'a [Wanted],
+    stop: &'a [String],
+    watches: Vec<StopWatch<'a>>,
     made: &'a mut Made<'m, Answer>,
 }
 
 impl Sink for Gather<'_, '_> {
+    fn generated(&mut self, request: usize, token: u32) -> ModelResult<Next> {
+        Ok(if self.watches[request].sees_a_stop(token)? { Next::Stop } else { Next::GoOn })
+    }
+
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()> {
         let Wanted { row, templated, .. } = &self.wanted[request];
         let text = self.answerer.codec.decode(&completion.tokens, true)?;
         let response = Response {
-            text: answer(&text, templated.opens_thoughts).to_owned(),
+            text: answer(up_to_a_stop(&text, self.stop), templated.opens_thoughts).to_owned(),
             tokens: completion.tokens.len() as u32,
             stop: completion.stop.name(),
         };

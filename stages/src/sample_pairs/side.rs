@@ -25,8 +25,10 @@ pub enum Side {
 /// Both, in the order of their row maps.
 pub const SIDES: [Side; 2] = [Side::Chosen, Side::Rejected];
 
-/// Parameters that choose among prompts, or are part of them.
-const OF_PROMPTS: [&str; 10] = [
+/// Parameters that choose among prompts or pairs, or are part of prompts.
+const OF_PROMPTS: [&str; 12] = [
+    "drop-truncated",
+    "drop-repeated",
     "samples",
     "limit",
     "subset",
