@@ -22,7 +22,7 @@ impl Linear {
         let y = self.weight.apply(x, pass)?;
         match &self.bias {
             None => Ok(y),
-            Some(bias) => Ok(ops::add_bias(&y, &bias.vector(pass)?)?),
+            Some(bias) => Ok(ops::add_bias(&y, bias.vector()?, pass)?),
         }
     }
 

@@ -2,12 +2,12 @@
 
 use candle_core::Tensor;
 
-use super::Attend;
-use crate::ModelResult;
+use super::{Attend, Pass};
 use crate::kernels::InstructionSet;
 use crate::kernels::attention::{HeadLayout, KeyValues, Probe, Run, forward};
 use crate::ops::with_values;
 use crate::spec::AttentionSpan;
+use crate::{ModelError, ModelResult};
 
 /// Consecutive tokens of one sequence within a pass.
 pub struct CachedRun<'a> {
@@ -30,7 +30,16 @@ pub struct CachedAttention<'a> {
 }
 
 impl Attend for CachedAttention<'_> {
-    fn attend(&mut self, layer: usize, span: AttentionSpan, q: &Tensor, k: &Tensor, v: &Tensor) -> ModelResult<Tensor> {
+    fn attend(
+        &mut self,
+        layer: usize,
+        span: AttentionSpan,
+        [q, k, v]: [&Tensor; 3],
+        pass: Pass,
+    ) -> ModelResult<Tensor> {
+        if matches!(pass, Pass::Tracked(_)) {
+            return Err(ModelError::internal("no gradient goes through keys and values of earlier passes"));
+        }
         let layout = self.layout;
         let width = layout.key_value_heads * layout.head_dim;
         with_values(k, |keys| {

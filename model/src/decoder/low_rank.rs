@@ -72,12 +72,9 @@ impl LowRank {
 impl Adapted {
     /// x · weightᵀ + scale · (x · innerᵀ) · outerᵀ.
     pub fn apply(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
-        let of = |variable: &Var| match pass {
-            Pass::Tracked => variable.as_tensor().clone(),
-            Pass::Forward => variable.as_detached_tensor(),
-        };
-        let correction = ops::linear(&ops::linear(x, &of(&self.inner))?, &of(&self.outer))?;
-        Ok(ops::add(&ops::linear_fixed(x, &self.base)?, &correction.affine(self.scale, 0.0)?)?)
+        let inner = ops::linear(x, self.inner.as_tensor(), pass)?;
+        let correction = ops::scale(&ops::linear(&inner, self.outer.as_tensor(), pass)?, self.scale as f32, pass)?;
+        Ok(ops::add(&ops::linear_fixed(x, &self.base, pass)?, &correction, pass)?)
     }
 
     /// The one matrix that does the same: sums over the rank in f64, each element rounded once.

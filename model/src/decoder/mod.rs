@@ -25,6 +25,7 @@ pub(crate) use weight::Weight;
 use crate::checkpoint::Checkpoint;
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
+pub use crate::ops::Pass;
 use crate::spec::{AttentionSpan, ModelSpec, NormPlacement};
 use crate::{ModelError, ModelResult, Numerics};
 
@@ -39,20 +40,13 @@ pub enum Purpose {
     Adapting(LowRank),
 }
 
-/// Whether a pass records what gradients need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    Forward,
-    Tracked,
-}
-
 /// How queries meet keys and values: cached across calls, or within packed sequences.
 pub trait Attend {
-    /// Attention outputs ([rows, query_heads * head_dim]) of one layer, from rotated queries and keys.
+    /// Attention outputs ([rows, query_heads * head_dim]) of one layer, from rotated queries and keys, and values.
     ///
     /// # Errors
     /// `Internal` when shapes do not fit: they are this crate's own.
-    fn attend(&mut self, layer: usize, span: AttentionSpan, q: &Tensor, k: &Tensor, v: &Tensor) -> ModelResult<Tensor>;
+    fn attend(&mut self, layer: usize, span: AttentionSpan, qkv: [&Tensor; 3], pass: Pass) -> ModelResult<Tensor>;
 }
 
 /// A loaded model, ready to run.
@@ -183,20 +177,20 @@ impl Decoder {
             // As wide as a head or as all of them: the norm takes its width from the weight.
             (q, k) = (self.norm(&q, query_norm, pass)?, self.norm(&k, key_norm, pass)?);
         }
-        let q = ops::rotate(&q, spec.query_heads, &angles[rules.rotary])?;
-        let k = ops::rotate(&k, spec.key_value_heads, &angles[rules.rotary])?;
+        let q = ops::rotate(&q, spec.query_heads, &angles[rules.rotary], pass)?;
+        let k = ops::rotate(&k, spec.key_value_heads, &angles[rules.rotary], pass)?;
         let v = block.value.apply(&input, pass)?;
-        let attended = block.output.apply(&attend.attend(index, rules.span, &q, &k, &v)?, pass)?;
-        let x = ops::add(x, &placed(&attended, &block.attention_norm, NormPlacement::Post)?)?;
+        let attended = block.output.apply(&attend.attend(index, rules.span, [&q, &k, &v], pass)?, pass)?;
+        let x = ops::add(x, &placed(&attended, &block.attention_norm, NormPlacement::Post)?, pass)?;
         let input = placed(&x, &block.mlp_norm, NormPlacement::Pre)?;
-        let activated = ops::swiglu(&block.gate.apply(&input, pass)?, &block.up.apply(&input, pass)?)?;
+        let activated = ops::swiglu(&block.gate.apply(&input, pass)?, &block.up.apply(&input, pass)?, pass)?;
         let transformed = block.down.apply(&activated, pass)?;
-        Ok(ops::add(&x, &placed(&transformed, &block.mlp_norm, NormPlacement::Post)?)?)
+        Ok(ops::add(&x, &placed(&transformed, &block.mlp_norm, NormPlacement::Post)?, pass)?)
     }
 
     /// RMS norm with one of the norm weights.
     pub(crate) fn norm(&self, x: &Tensor, weight: &Weight, pass: Pass) -> ModelResult<Tensor> {
-        Ok(ops::rms_norm(x, &weight.vector(pass)?, self.spec.norm_epsilon as f32)?)
+        Ok(ops::rms_norm(x, weight.vector()?, self.spec.norm_epsilon as f32, pass)?)
     }
 
     /// All layers: the residual stream after the last one, before the final norm ([rows, hidden]).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Attend, Decoder};
+use super::{Attend, Decoder, Pass};
 use crate::ModelResult;
 use crate::kernels::attention::HeadLayout;
 use crate::ops::{self, PackedSequence};
@@ -33,7 +33,13 @@ impl PackedAttention {
 }
 
 impl Attend for PackedAttention {
-    fn attend(&mut self, layer: usize, span: AttentionSpan, q: &Tensor, k: &Tensor, v: &Tensor) -> ModelResult<Tensor> {
-        Ok(ops::attention(self.layout, span, layer, &self.sequences, q, k, v)?)
+    fn attend(
+        &mut self,
+        layer: usize,
+        span: AttentionSpan,
+        [q, k, v]: [&Tensor; 3],
+        pass: Pass,
+    ) -> ModelResult<Tensor> {
+        Ok(ops::attention(self.layout, span, layer, &self.sequences, q, k, v, pass)?)
     }
 }

@@ -49,22 +49,20 @@ impl Weight {
 
     /// x · weightᵀ.
     pub fn apply(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
-        match (self, pass) {
-            (Self::Packed(matrix), _) => Ok(ops::linear_frozen(x, matrix)?),
-            (Self::Trainable(variable), Pass::Tracked) => Ok(ops::linear(x, variable.as_tensor())?),
-            (Self::Trainable(variable), Pass::Forward) => Ok(ops::linear(x, &variable.as_detached_tensor())?),
-            (Self::Fixed(matrix), _) => Ok(ops::linear_fixed(x, matrix)?),
-            (Self::Adapted(adapted), _) => adapted.apply(x, pass),
-            (Self::Vector(_), _) => Err(ModelError::internal("a vector was used as a matrix")),
+        match self {
+            Self::Packed(matrix) => Ok(ops::linear_frozen(x, matrix)?),
+            Self::Trainable(variable) => Ok(ops::linear(x, variable.as_tensor(), pass)?),
+            Self::Fixed(matrix) => Ok(ops::linear_fixed(x, matrix, pass)?),
+            Self::Adapted(adapted) => adapted.apply(x, pass),
+            Self::Vector(_) => Err(ModelError::internal("a vector was used as a matrix")),
         }
     }
 
-    /// The vector, as the pass needs it.
-    pub fn vector(&self, pass: Pass) -> ModelResult<Tensor> {
-        match (self, pass) {
-            (Self::Vector(tensor), _) => Ok(tensor.clone()),
-            (Self::Trainable(variable), Pass::Tracked) => Ok(variable.as_tensor().clone()),
-            (Self::Trainable(variable), Pass::Forward) => Ok(variable.as_detached_tensor()),
+    /// The vector.
+    pub fn vector(&self) -> ModelResult<&Tensor> {
+        match self {
+            Self::Vector(tensor) => Ok(tensor),
+            Self::Trainable(variable) => Ok(variable.as_tensor()),
             _ => Err(ModelError::internal("a matrix was used as a vector")),
         }
     }

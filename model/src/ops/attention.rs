@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::{output, values, with_values};
+use super::{Pass, output, values, with_values};
 use crate::kernels::InstructionSet;
 use crate::kernels::attention::{HeadLayout, KeyValues, Run, Sequence, backward, forward};
 use crate::spec::AttentionSpan;
@@ -36,9 +36,10 @@ pub fn attention(
     queries: &Tensor,
     keys: &Tensor,
     new_values: &Tensor,
+    pass: Pass,
 ) -> Result<Tensor> {
     let operation = Attention { layout, span, layer, sequences: sequences.clone(), log_sums: Mutex::new(Vec::new()) };
-    queries.apply_op3(keys, new_values, operation)
+    pass.three(queries, keys, new_values, operation)
 }
 
 struct Attention {
@@ -106,14 +107,13 @@ impl CustomOp3 for Attention {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let log_sums =
             self.log_sums.lock().map_err(|_| candle_core::Error::Msg("attention state is poisoned".into()))?;
-        let grad = grad.contiguous()?;
         let HeadLayout { query_heads, key_value_heads, head_dim } = self.layout;
         let (q_width, kv_width) = (query_heads * head_dim, key_value_heads * head_dim);
         let gradients = with_values(queries, |q| {
             with_values(keys, |k| {
                 with_values(new_values, |v| {
                     with_values(out, |out| {
-                        with_values(&grad, |grad_out| {
+                        with_values(grad, |grad_out| {
                             let sequences: Vec<Sequence> = self
                                 .sequences
                                 .iter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::{output, values, with_values};
+use super::{Pass, output, values, with_values};
 use crate::kernels::InstructionSet;
 use crate::kernels::matmul::{Left, Operand, PackedMatrix, Shape as Product, matmul};
 
@@ -13,23 +13,23 @@ use crate::kernels::matmul::{Left, Operand, PackedMatrix, Shape as Product, matm
 /// # Errors
 /// When x is not contiguous f32 [rows, inputs].
 pub fn linear_frozen(x: &Tensor, weight: &Arc<PackedMatrix>) -> Result<Tensor> {
-    x.apply_op1_arc(Arc::new(Box::new(Frozen(weight.clone()))))
+    x.apply_op1_no_bwd(&Frozen(weight.clone()))
 }
 
 /// With a trainable weight, packed as it is read; gradients flow to both.
 ///
 /// # Errors
 /// When an operand is not contiguous f32 or the widths differ.
-pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.apply_op2(weight, Trainable)
+pub fn linear(x: &Tensor, weight: &Tensor, pass: Pass) -> Result<Tensor> {
+    pass.two(x, weight, Trainable)
 }
 
 /// With a weight that no gradient is wanted of; gradients flow to x.
 ///
 /// # Errors
 /// When an operand is not contiguous f32 or the widths differ.
-pub fn linear_fixed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.apply_op1(Fixed(weight.clone()))
+pub fn linear_fixed(x: &Tensor, weight: &Tensor, pass: Pass) -> Result<Tensor> {
+    pass.one(x, Fixed(weight.clone()))
 }
 
 struct Frozen(Arc<PackedMatrix>);
@@ -63,7 +63,7 @@ impl CustomOp1 for Fixed {
 
     fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let rows = grad.dim(0)?;
-        let grad_x = gradient_of_x(&grad.contiguous()?, &self.0)?;
+        let grad_x = gradient_of_x(grad, &self.0)?;
         Ok(Some(Tensor::from_vec(grad_x, (rows, self.0.dim(1)?), grad.device())?))
     }
 }

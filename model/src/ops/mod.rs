@@ -1,15 +1,17 @@
 //! Differentiable operations on candle tensors, each with its own forward and backward kernel.
 //!
 //! candle's fused operations cut the gradient graph without an error, so none is used: every operation here
-//! states its backward pass, and one that has none fails loudly.
+//! states its backward pass, and one that has none fails loudly. [`Tape`] retraces them.
 
 mod attention;
 mod linear;
 mod pointwise;
+mod tape;
 
 pub use attention::{PackedSequence, attention};
 pub use linear::{linear, linear_fixed, linear_frozen};
-pub use pointwise::{add, add_bias, rms_norm, rotate, seed_gradient, swiglu};
+pub use pointwise::{add, add_bias, rms_norm, rotate, scale, swiglu};
+pub use tape::{Pass, Tape, TapeGradients};
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
 

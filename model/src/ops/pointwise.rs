@@ -1,18 +1,18 @@
-//! Normalisation, rotation, biases, gated activation, and the seed of a backward pass.
+//! Normalisation, rotation, biases, sums, and the gated activation.
 
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::{output, values, with_values};
+use super::{Pass, output, values, with_values};
 use crate::kernels::InstructionSet;
 use crate::kernels::rotary::Angles;
 use crate::kernels::{elementwise, normalise};
 
 /// RMS normalisation of each `width` values of `x` ([rows, any multiple of width]) with `weight` ([width]): of whole
 /// rows, or of each head.
-pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
-    x.apply_op2(weight, RmsNorm { epsilon })
+pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, pass: Pass) -> Result<Tensor> {
+    pass.two(x, weight, RmsNorm { epsilon })
 }
 
 struct RmsNorm {
@@ -38,12 +38,11 @@ impl CustomOp2 for RmsNorm {
     }
 
     fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
         let mut grad_x = vec![0.0; x.elem_count()];
         let mut grad_weight = vec![0.0; weight.elem_count()];
         with_values(x, |x| {
             with_values(weight, |weight| {
-                with_values(&grad, |grad| {
+                with_values(grad, |grad| {
                     let set = InstructionSet::best();
                     normalise::rms_norm_backward(set, x, weight, self.epsilon, grad, &mut grad_x, &mut grad_weight);
                 })
@@ -57,8 +56,8 @@ impl CustomOp2 for RmsNorm {
 }
 
 /// Rotates the heads of `x` ([rows, heads * head_dim]) by the angles of their positions.
-pub fn rotate(x: &Tensor, heads: usize, angles: &Arc<Angles>) -> Result<Tensor> {
-    x.apply_op1_arc(Arc::new(Box::new(Rotate { heads, angles: angles.clone() })))
+pub fn rotate(x: &Tensor, heads: usize, angles: &Arc<Angles>, pass: Pass) -> Result<Tensor> {
+    pass.one(x, Rotate { heads, angles: angles.clone() })
 }
 
 struct Rotate {
@@ -78,15 +77,15 @@ impl CustomOp1 for Rotate {
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let mut back = with_values(&grad.contiguous()?, <[f32]>::to_vec)?;
+        let mut back = with_values(grad, <[f32]>::to_vec)?;
         self.angles.rotate(&mut back, self.heads, true);
         Ok(Some(Tensor::from_vec(back, x.shape(), x.device())?))
     }
 }
 
 /// Adds `bias` ([width]) to each row of `x` ([rows, width]).
-pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.apply_op2(bias, AddBias)
+pub fn add_bias(x: &Tensor, bias: &Tensor, pass: Pass) -> Result<Tensor> {
+    pass.two(x, bias, AddBias)
 }
 
 struct AddBias;
@@ -109,16 +108,20 @@ impl CustomOp2 for AddBias {
     }
 
     fn bwd(&self, _x: &Tensor, bias: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let grad_bias = with_values(&grad, |grad| elementwise::sum_rows(grad, bias.elem_count()))?;
+        let grad_bias = with_values(grad, |grad| elementwise::sum_rows(grad, bias.elem_count()))?;
         let grad_bias = Tensor::from_vec(grad_bias, bias.shape(), bias.device())?;
-        Ok((Some(grad), Some(grad_bias)))
+        Ok((Some(grad.clone()), Some(grad_bias)))
     }
 }
 
 /// `x + y` of one shape: a block's part added to the residual stream.
-pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    x.apply_op2(y, Add)
+pub fn add(x: &Tensor, y: &Tensor, pass: Pass) -> Result<Tensor> {
+    pass.two(x, y, Add)
+}
+
+/// As [`add`], for gradients.
+pub(super) fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    add(x, y, Pass::Forward)
 }
 
 struct Add;
@@ -150,8 +153,8 @@ impl CustomOp2 for Add {
 }
 
 /// `silu(gate) * up`.
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.apply_op2(up, Swiglu)
+pub fn swiglu(gate: &Tensor, up: &Tensor, pass: Pass) -> Result<Tensor> {
+    pass.two(gate, up, Swiglu)
 }
 
 struct Swiglu;
@@ -175,12 +178,11 @@ impl CustomOp2 for Swiglu {
     }
 
     fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
         let mut grad_gate = vec![0.0; gate.elem_count()];
         let mut grad_up = vec![0.0; up.elem_count()];
         with_values(gate, |gate| {
             with_values(up, |up| {
-                with_values(&grad, |grad| {
+                with_values(grad, |grad| {
                     let set = InstructionSet::best();
                     elementwise::swiglu_backward(set, gate, up, grad, &mut grad_gate, &mut grad_up);
                 })
@@ -193,26 +195,30 @@ impl CustomOp2 for Swiglu {
     }
 }
 
-/// A scalar whose gradient with respect to `y` is `gradient`: where a backward pass through part of a model starts.
-pub fn seed_gradient(y: &Tensor, gradient: Tensor) -> Result<Tensor> {
-    if y.shape() != gradient.shape() {
-        candle_core::bail!("a gradient of {:?} cannot seed {:?}", gradient.shape(), y.shape());
-    }
-    y.apply_op1_arc(Arc::new(Box::new(Seed(gradient))))
+/// `x` times a number.
+pub fn scale(x: &Tensor, factor: f32, pass: Pass) -> Result<Tensor> {
+    pass.one(x, Scale(factor))
 }
 
-struct Seed(Tensor);
+struct Scale(f32);
 
-impl CustomOp1 for Seed {
+impl Scale {
+    fn times(&self, values: &[f32]) -> Vec<f32> {
+        values.iter().map(|value| value * self.0).collect()
+    }
+}
+
+impl CustomOp1 for Scale {
     fn name(&self) -> &'static str {
-        "seed-gradient"
+        "scale"
     }
 
-    fn cpu_fwd(&self, _y: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        output(vec![0.0], ())
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        output(self.times(values(x, layout)?), layout.shape().clone())
     }
 
-    fn bwd(&self, _y: &Tensor, _scalar: &Tensor, _one: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.0.clone()))
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let scaled = with_values(grad, |grad| self.times(grad))?;
+        Ok(Some(Tensor::from_vec(scaled, x.shape(), x.device())?))
     }
 }
