@@ -1,7 +1,7 @@
 //! Responses that end in a loop.
 
-/// The fewest copies of a piece, and the fewest characters of them together, that are a loop.
-const COPIES: usize = 4;
+/// So many whole copies of a piece and the beginning of another are a loop, if they have so many characters together.
+const COPIES: usize = 3;
 const CHARACTERS: usize = 60;
 
 /// Whether a text ends in one piece said over and over; the last copy may be cut off.
@@ -10,7 +10,7 @@ pub fn ends_in_a_loop(text: &str) -> bool {
     let count = characters.len();
     (1..=count / COPIES).any(|period| {
         let repeated = (period..count).rev().take_while(|&at| characters[at] == characters[at - period]).count();
-        period + repeated >= CHARACTERS.max(COPIES * period)
+        period + repeated >= CHARACTERS && period + repeated > COPIES * period
     })
 }
 
