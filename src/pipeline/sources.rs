@@ -17,6 +17,8 @@ pub const PATH_TYPES: &[(&str, Media)] = &[
     ("instructions", Media::Instructions),
     ("helmet-data", Media::HelmetData),
     ("prompt-templates", Media::PromptTemplates),
+    ("judge-prompts", Media::JudgePrompts),
+    ("punkt-parameters", Media::PunktParameters),
     ("tokenizer", Media::Tokenizer),
     ("published-scores", Media::PublishedScores),
     ("preference-set", Media::PreferenceSet),

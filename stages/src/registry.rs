@@ -32,6 +32,8 @@ kinds! {
     crate::reference_logprobs::ReferenceLogprobs,
     crate::dpo::Dpo,
     crate::helmet::Helmet,
+    crate::helmet_judge::HelmetJudge,
+    crate::helmet_citations::HelmetCitations,
     crate::helmet_score::HelmetScore,
     crate::report::Report,
     crate::command::Command,

@@ -6,6 +6,7 @@
 pub mod background;
 pub mod json_schema;
 pub mod model_free;
+pub mod service;
 pub mod shared;
 pub mod workspace;
 

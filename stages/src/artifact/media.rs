@@ -26,6 +26,10 @@ pub enum Media {
     HelmetData,
     /// The wording of evaluation prompts: JSON `{"dataset": {"part": text}}`.
     PromptTemplates,
+    /// A folder of the prompts of HELMET's judge, a text file per question.
+    JudgePrompts,
+    /// A folder of Punkt's parameters of a language, as NLTK's `punkt_tab` has them.
+    PunktParameters,
     /// A tokenizer.json.
     Tokenizer,
     /// A published head-score file: JSON `{"layer-head": [score per trial]}`.
@@ -76,6 +80,8 @@ impl Media {
         Self::Instructions,
         Self::HelmetData,
         Self::PromptTemplates,
+        Self::JudgePrompts,
+        Self::PunktParameters,
         Self::Tokenizer,
         Self::PublishedScores,
         Self::PreferenceSet,
@@ -106,6 +112,8 @@ impl Media {
             Self::Instructions => "retmask/instructions;v1",
             Self::HelmetData => "retmask/helmet-data;v1",
             Self::PromptTemplates => "retmask/prompt-templates;v1",
+            Self::JudgePrompts => "retmask/judge-prompts;v1",
+            Self::PunktParameters => "retmask/punkt-parameters;v1",
             Self::Tokenizer => "retmask/tokenizer;v1",
             Self::PublishedScores => "retmask/published-scores;v1",
             Self::PreferenceSet => "retmask/preference-set;v1",
@@ -133,7 +141,7 @@ impl Media {
     pub const fn form(self) -> Form {
         match self {
             Self::Model => Form::FileOrTree,
-            Self::Needles | Self::HelmetData | Self::Folder => Form::Tree,
+            Self::Needles | Self::HelmetData | Self::JudgePrompts | Self::PunktParameters | Self::Folder => Form::Tree,
             Self::Instructions
             | Self::PromptTemplates
             | Self::Tokenizer

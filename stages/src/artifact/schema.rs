@@ -178,6 +178,8 @@ pub fn of(media: Media) -> Option<Schema> {
         | Media::Instructions
         | Media::HelmetData
         | Media::PromptTemplates
+        | Media::JudgePrompts
+        | Media::PunktParameters
         | Media::Tokenizer
         | Media::PublishedScores
         | Media::PreferenceSet

@@ -150,7 +150,7 @@ impl Template<'_> {
 }
 
 /// Fills in the fields of a text.
-pub(super) fn fill_in(text: &str, fields: &Fields) -> Result<String, String> {
+pub(crate) fn fill_in(text: &str, fields: &Fields) -> Result<String, String> {
     let mut rendered = String::with_capacity(text.len() + fields.values().map(String::len).sum::<usize>());
     let mut rest = text;
     while let Some(place) = rest.find(['{', '}']) {

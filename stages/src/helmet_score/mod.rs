@@ -2,7 +2,8 @@
 
 mod aggregate;
 mod notes;
-mod tables;
+mod outside;
+pub(crate) mod tables;
 
 pub use aggregate::{Mean, SummaryRow, aggregate};
 pub use notes::{Note, notes};
@@ -58,12 +59,26 @@ impl Kind for HelmetScore {
     const NAME: &'static str = "helmet-score";
     const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Score predictions by HELMET's metrics";
-    const INPUTS: &'static [InputPort] = &[InputPort {
-        name: "predictions",
-        media: &[Media::Predictions],
-        arity: Arity::One,
-        summary: "The answers to score",
-    }];
+    const INPUTS: &'static [InputPort] = &[
+        InputPort {
+            name: "predictions",
+            media: &[Media::Predictions],
+            arity: Arity::One,
+            summary: "The answers to score",
+        },
+        InputPort {
+            name: "judged",
+            media: &[Media::ExampleScores],
+            arity: Arity::Optional,
+            summary: "The judge's scores (helmet-judge); without them its datasets have none",
+        },
+        InputPort {
+            name: "citations",
+            media: &[Media::ExampleScores],
+            arity: Arity::Optional,
+            summary: "Scores of citations (helmet-citations); without them these have none",
+        },
+    ];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort { name: "scores", media: Media::ExampleScores, summary: "A row per example and metric" },
         OutputPort {
@@ -98,13 +113,20 @@ impl Kind for HelmetScore {
             message: format!("{}: {}", input.path.display(), reason.message),
             ..reason
         };
-        let scores = score(&predictions, || {
+        let mut scores = score(&predictions, || {
             context.progress().advance(1);
             context.check_cancelled()
         })
         .map_err(refuse)?;
+        for port in ["judged", "citations"] {
+            if let Some(input) = inputs.optional(port) {
+                let more = outside::read(&input.path, &predictions)
+                    .map_err(|error| StageError { message: format!("port `{port}`: {}", error.message), ..error })?;
+                scores.extend(more);
+            }
+        }
         let summary = aggregate(&scores, parameters.resamples as usize, parameters.seed);
-        let notes = notes(&predictions).map_err(|reason| refuse(StageError::input(reason)))?;
+        let notes = notes(&predictions, &scores).map_err(|reason| refuse(StageError::input(reason)))?;
         tables::write_notes(&outputs.path("notes"), &notes)?;
         tables::write_scores(&outputs.path("scores"), &scores)?;
         tables::write_summary(&outputs.path("summary"), &summary)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ExampleScore;
 use crate::artifact::predictions::Prediction;
 use crate::helmet::category::CATEGORIES;
 use crate::helmet::dataset;
@@ -23,7 +24,11 @@ pub struct Note {
 ///
 /// # Errors
 /// The row whose facts are not a JSON object.
-pub fn notes(predictions: &[Prediction]) -> Result<Vec<Note>, String> {
+pub fn notes(predictions: &[Prediction], scores: &[ExampleScore]) -> Result<Vec<Note>, String> {
+    let mut scored: BTreeMap<(u32, &str, &str), usize> = BTreeMap::new();
+    for score in scores {
+        *scored.entry((score.length, score.dataset.as_str(), score.metric)).or_default() += 1;
+    }
     let mut groups: BTreeMap<(u32, &str), Group> = BTreeMap::new();
     for (row, prediction) in predictions.iter().enumerate() {
         let facts: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&prediction.facts)
@@ -50,7 +55,10 @@ pub fn notes(predictions: &[Prediction]) -> Result<Vec<Note>, String> {
                 };
                 match groups.get(&(length, dataset)) {
                     None => note("", "not scored: there are no predictions".into()),
-                    Some(group) => group.say(dataset, &mut note),
+                    Some(group) => {
+                        let scored = |metric: &str| scored.get(&(length, dataset, metric)).copied().unwrap_or(0);
+                        group.say(dataset, scored, &mut note);
+                    }
                 }
             }
         }
@@ -67,10 +75,17 @@ struct Group {
 }
 
 impl Group {
-    fn say(&self, dataset: &str, note: &mut impl FnMut(&'static str, String)) {
+    /// `scored` says how many examples have a score under a metric.
+    fn say(&self, dataset: &str, scored: impl Fn(&str) -> usize, note: &mut impl FnMut(&'static str, String)) {
         if let Some(outside) = dataset::by_name(dataset).and_then(|dataset| dataset.outside()) {
             for &metric in outside.metrics() {
-                note(metric, format!("not scored: needs {}", outside.needs()));
+                match scored(metric) {
+                    0 => note(metric, format!("not scored: needs {}", outside.needs())),
+                    some if some < self.examples => {
+                        note(metric, format!("{some} of {} examples scored", self.examples));
+                    }
+                    _ => {}
+                }
             }
         }
         let share = |count: usize| if count == self.examples { String::new() } else { format!(" ({count} examples)") };
@@ -101,7 +116,7 @@ mod tests {
             prediction("msmarco_rerank_psg", benchmark),
         ];
         let said: Vec<(&str, &str, String)> =
-            notes(&rows).unwrap().into_iter().map(|note| (note.dataset, note.metric, note.note)).collect();
+            notes(&rows, &[]).unwrap().into_iter().map(|note| (note.dataset, note.metric, note.note)).collect();
         let said: Vec<(&str, &str, &str)> =
             said.iter().map(|(name, metric, note)| (*name, *metric, note.as_str())).collect();
         let expected = [
@@ -112,6 +127,6 @@ mod tests {
             ("infbench_choice_eng", "", "not scored: there are no predictions"),
         ];
         assert_eq!(said, expected);
-        assert!(notes(&[prediction("json_kv", "[]")]).unwrap_err().starts_with("row 0: the facts"));
+        assert!(notes(&[prediction("json_kv", "[]")], &[]).unwrap_err().starts_with("row 0: the facts"));
     }
 }

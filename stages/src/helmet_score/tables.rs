@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::datatypes::{Float64Type, UInt32Type};
 
 use super::{ExampleScore, Note, SummaryRow};
 use crate::artifact::{Media, schema, table};
@@ -57,6 +58,44 @@ pub fn write_notes(path: &Path, notes: &[Note]) -> StageResult<()> {
         Arc::new(StringArray::from_iter_values(notes.iter().map(|note| &note.note))),
     ];
     write(path, Media::ScoreNotes, columns)
+}
+
+/// A row of scores as it is read: the metric may be any.
+pub struct ScoreRow {
+    pub dataset: String,
+    pub length: u32,
+    pub example: u32,
+    pub cluster: String,
+    pub metric: String,
+    pub value: f64,
+}
+
+/// Reads a row per example and metric.
+///
+/// # Errors
+/// `Input` when the file is not such a table or a value is missing.
+pub fn read_scores(path: &Path) -> StageResult<Vec<ScoreRow>> {
+    let media = Media::ExampleScores;
+    let schema = schema::of(media).ok_or_else(|| StageError::internal(format!("{} has no schema", media.name())))?;
+    let batch = table::read(path, &schema)?;
+    let refuse = |name: &str| StageError::input(format!("{}: column `{name}` has a missing value", path.display()));
+    let column = |name: &str| {
+        batch.column_by_name(name).filter(|column| column.logical_null_count() == 0).ok_or_else(|| refuse(name))
+    };
+    let texts = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| refuse(name));
+    let counts = |name: &str| column(name)?.as_primitive_opt::<UInt32Type>().ok_or_else(|| refuse(name));
+    let values = column("value")?.as_primitive_opt::<Float64Type>().ok_or_else(|| refuse("value"))?;
+    let (datasets, clusters, metrics) = (texts("dataset")?, texts("cluster")?, texts("metric")?);
+    let (lengths, examples) = (counts("length")?, counts("example")?);
+    let row = |row: usize| ScoreRow {
+        dataset: datasets.value(row).into(),
+        length: lengths.value(row),
+        example: examples.value(row),
+        cluster: clusters.value(row).into(),
+        metric: metrics.value(row).into(),
+        value: values.value(row),
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
 }
 
 fn write(path: &Path, media: Media, columns: Vec<ArrayRef>) -> StageResult<()> {
