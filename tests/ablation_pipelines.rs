@@ -64,12 +64,18 @@ fn the_papers_variants_are_declared_over_one_scoring_stage() {
         // Every mask is trained on, and every trained model is evaluated and reported.
         let trained: Vec<&str> =
             stages.keys().filter_map(|name| name.strip_prefix("dpo[training=")?.strip_suffix(']')).collect();
+        // Besides the masks: RetMask*, Smaller-Model, and ready-made pairs.
         let ready_made = if file.starts_with("llama") { 2 } else { 0 };
-        assert_eq!(trained.len(), masks.len() + 1 + ready_made, "{file}");
+        assert_eq!(trained.len(), masks.len() + 2 + ready_made, "{file}");
+        let smaller = &stages["smaller-pairs"]["parameters"];
+        assert_eq!(smaller, all, "{file}: the chosen side of Smaller-Model is that of RetMask");
+        assert_eq!(reads(&stages, "smaller-pairs", "rejected-model"), ["smaller"], "{file}");
+        assert_eq!(reads(&stages, "smaller-pairs", "mask"), Vec::<String>::new(), "{file}");
         let reported = reads(&stages, "report", "evaluation");
         for training in trained {
             let pairs = match training {
                 "retmask-subset" => "subset-pairs".to_owned(),
+                "smaller-model" => "smaller-pairs".to_owned(),
                 "win-lose" | "longreward" => training.to_owned(),
                 mask => format!("pairs[mask={mask}]"),
             };

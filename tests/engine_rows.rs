@@ -214,17 +214,25 @@ fn a_damaged_row_is_found_and_computed_again() {
     let digests = workspace.digests();
     let segments = files(&workspace, "rows");
     assert_eq!(segments.len(), 2, "a side each");
+    assert!(workspace.succeeds(&["cache", "verify"]).out.contains("and so are 2 segments of rows"));
     let mut bytes = std::fs::read(&segments[0]).expect("a segment");
     // In the first third are rows: the index stands behind them.
     let at = bytes.len() / 3;
     bytes[at] ^= 1;
     overwrite(&segments[0], &bytes);
+    let verify = workspace.run(&["cache", "verify"]);
+    assert_eq!(verify.code, Some(3), "{}", verify.out);
+    assert!(verify.out.contains("it holds rows, and its bytes are not those it is named for"), "{}", verify.out);
     std::fs::remove_dir_all(workspace.cache().join("ac")).expect("the records");
     assert_eq!(run(&workspace, &ONE)["pairs[mask=one]"], [20, 19, 1]);
     assert_eq!(workspace.digests(), digests);
     assert_eq!(workspace.files_in("quarantine"), 1);
     std::fs::remove_dir_all(workspace.cache().join("ac")).expect("the records");
     assert_eq!(run(&workspace, &ONE)["pairs[mask=one]"], [20, 20, 0], "it is whole again");
+    workspace.succeeds(&["cache", "verify"]);
+    let swept = workspace.succeeds(&["cache", "gc", "--keep-for", "0s"]);
+    assert!(swept.out.contains("2 row maps removed"), "{}", swept.out);
+    assert_eq!(workspace.files_in("rows"), 0);
 }
 
 #[test]

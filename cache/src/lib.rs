@@ -20,7 +20,7 @@ pub use lock::KeyLock;
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use store::{
-    Area, Check, Claim, Collected, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Packed,
+    Area, Check, Claim, Collected, CollectedRows, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Packed,
     Problem, Published, Readable, Reading, Removed, Roots, RowMap, RowMapFacts, RowsCheck, RunFile, Staging, Store,
     Stored, Unfinished, Unpacked, Verify,
 };

@@ -37,12 +37,12 @@ impl Rows for Stored {
     }
 
     fn claim(&mut self, rows: &[RowKey]) -> StageResult<Vec<Claim>> {
-        let keys: Vec<[u8; 32]> = rows.iter().map(|row| *row.bytes()).collect();
-        let claims = self.0.claim(&keys).map_err(stage_error)?.into_iter().map(|claim| match claim {
-            Kept::Kept => Claim::Kept,
-            Kept::Mine => Claim::Mine,
-            Kept::Elsewhere => Claim::Elsewhere,
-        });
+        let claims =
+            self.0.claim(rows.iter().map(RowKey::bytes)).map_err(stage_error)?.into_iter().map(|claim| match claim {
+                Kept::Kept => Claim::Kept,
+                Kept::Mine => Claim::Mine,
+                Kept::Elsewhere => Claim::Elsewhere,
+            });
         Ok(claims.collect())
     }
 

@@ -21,6 +21,8 @@ pub struct Check {
     pub blobs: u64,
     /// Bytes of the sound blobs.
     pub bytes: u64,
+    /// Sound segments of rows.
+    pub segments: u64,
     pub problems: Vec<Problem>,
 }
 
@@ -66,6 +68,13 @@ impl Store {
                 }
             }
         }
+        let rows = self.check_rows(repair)?;
+        check.segments = (rows.segments - rows.damaged.len()) as u64;
+        check.problems.extend(rows.damaged.into_iter().map(|path| Problem {
+            path,
+            what: "it holds rows, and its bytes are not those it is named for".to_owned(),
+            repair: repair.then(|| "it was put aside; its sound rows were kept".to_owned()),
+        }));
         Ok(check)
     }
 

@@ -37,7 +37,7 @@ pub use inventory::{Area, Inventory, Stored};
 pub use publish::Published;
 pub use read::{Readable, Reading};
 pub use records::{Committed, Lookup, MissReason};
-pub use rows::{Claim, RowMap, RowMapFacts, RowsCheck};
+pub use rows::{Claim, CollectedRows, RowMap, RowMapFacts, RowsCheck};
 pub use staging::Staging;
 
 /// Content of `VERSION`.

@@ -50,6 +50,10 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         })?;
         runs::roots(&store, &runs, keep)
     })?;
+    // Row maps stay as long as recent runs used them; for the others the same limits hold.
+    let of_rows =
+        Limits { max_bytes: limits.max_bytes.map(|most| most.saturating_sub(collected.kept_bytes)), ..limits };
+    let rows = store.collect_rows(keep.since, of_rows, arguments.dry_run)?;
     if printer.json() {
         let removed = collected.removed.iter().map(|removed| {
             json!({ "key": removed.key, "kind": removed.kind, "last_used": timestamp(removed.last_used).to_string(),
@@ -63,6 +67,8 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
             "dry_run": arguments.dry_run, "removed": removed.collect::<Vec<_>>(), "removed_files": collected.removed_blobs,
             "freed_bytes": collected.freed, "kept": collected.kept, "kept_bytes": collected.kept_bytes,
             "kept_by": kept_by.collect::<Vec<_>>(),
+            "row_maps": { "removed": rows.removed.len(), "freed_bytes": rows.freed, "kept": rows.kept,
+                "kept_bytes": rows.kept_bytes },
         });
         return printer.data(&format!("{object}\n"));
     }
@@ -92,6 +98,16 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         collected.kept,
         bytes(collected.kept_bytes),
     );
+    if !rows.removed.is_empty() || rows.kept > 0 {
+        text += &format!(
+            "{} row maps {}, {} freed; {} stay, {}\n",
+            rows.removed.len(),
+            if arguments.dry_run { "would be removed" } else { "removed" },
+            bytes(rows.freed),
+            rows.kept,
+            bytes(rows.kept_bytes),
+        );
+    }
     printer.data(&text)?;
     if let Some(most) = arguments.max_size
         && collected.kept_bytes > most

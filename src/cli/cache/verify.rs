@@ -29,7 +29,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
             |problem| json!({ "path": problem.path.display().to_string(), "what": problem.what, "repair": problem.repair }),
         );
         let object = json!({
-            "records": check.records, "blobs": check.blobs, "bytes": check.bytes, "unknown_records": check.unknown,
+            "records": check.records, "blobs": check.blobs, "bytes": check.bytes, "row_segments": check.segments, "unknown_records": check.unknown,
             "problems": problems.collect::<Vec<_>>(),
         });
         printer.data(&format!("{object}\n"))?;
@@ -43,6 +43,9 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         }
         text +=
             &format!("{} results and {} stored files ({}) are sound", check.records, check.blobs, bytes(check.bytes));
+        if check.segments > 0 {
+            text += &format!(", and so are {} segments of rows", check.segments);
+        }
         if check.unknown > 0 {
             text += &format!("; {} results of another version of retmask were not looked at", check.unknown);
         }

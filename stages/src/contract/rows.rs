@@ -29,18 +29,13 @@ impl fmt::Debug for RowKey {
 
 /// Takes a row's content field by field. Each is framed as name length (u32), name, value length (u64), value, so no two
 /// contents of different fields run into each other; numbers are little-endian.
-pub struct RowContent(blake3::Hasher);
-
-impl Default for RowContent {
-    fn default() -> Self {
-        Self(blake3::Hasher::new_derive_key("retmask 2026-11 row v1"))
-    }
-}
+#[derive(Debug, Default)]
+pub struct RowContent(Vec<u8>);
 
 impl RowContent {
     pub fn bytes(mut self, name: &str, value: &[u8]) -> Self {
         self.frame(name, value.len());
-        self.0.update(value);
+        self.0.extend(value);
         self
     }
 
@@ -54,24 +49,19 @@ impl RowContent {
 
     pub fn tokens(mut self, name: &str, value: &[u32]) -> Self {
         self.frame(name, value.len() * 4);
-        let mut piece = [0; 1024];
-        for tokens in value.chunks(piece.len() / 4) {
-            for (place, token) in piece.chunks_exact_mut(4).zip(tokens) {
-                place.copy_from_slice(&token.to_le_bytes());
-            }
-            self.0.update(&piece[..tokens.len() * 4]);
-        }
+        value.iter().for_each(|token| self.0.extend(token.to_le_bytes()));
         self
     }
 
     pub fn key(self) -> RowKey {
-        RowKey(*self.0.finalize().as_bytes())
+        RowKey(blake3::derive_key("retmask 2026-11 row v1", &self.0))
     }
 
     fn frame(&mut self, name: &str, length: usize) {
         // Names are words of this program.
-        self.0.update(&(name.len() as u32).to_le_bytes()).update(name.as_bytes());
-        self.0.update(&(length as u64).to_le_bytes());
+        self.0.extend((name.len() as u32).to_le_bytes());
+        self.0.extend(name.as_bytes());
+        self.0.extend((length as u64).to_le_bytes());
     }
 }
 

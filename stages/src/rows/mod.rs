@@ -57,7 +57,7 @@ pub fn work_through<R: RowResult + Clone>(
     rows: &[Row],
     make: &mut dyn FnMut(&[usize], &mut Made<'_, R>) -> StageResult<()>,
 ) -> StageResult<Vec<R>> {
-    let mut results: Vec<Option<R>> = rows.iter().map(|_| None).collect();
+    let mut results: Vec<Option<R>> = Vec::new();
     let mut open: Vec<usize> = (0..rows.len()).collect();
     let total = rows.len() as u64;
     let (mut computed, mut told, mut waiting) = (0, false, false);
@@ -68,6 +68,7 @@ pub fn work_through<R: RowResult + Clone>(
         if !std::mem::replace(&mut told, true) {
             let reused = with(Claim::Kept).count() as u64;
             context.progress().rows(RowCounts { total, reused, computed: mine.len() as u64 });
+            results.resize_with(rows.len(), || None);
         }
         if !mine.is_empty() {
             let mut made = Made { maps: &mut maps, rows, results: &mut results, computed: 0 };

@@ -1,5 +1,6 @@
 //! Sampling both sides: rows that are not kept share one batch and one copy of each model's weights.
 
+use rayon::prelude::*;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{Completion, Limits, Next, Request, Sampling, Sink, generate};
 use retmask_model::{ModelError, ModelResult};
@@ -59,13 +60,12 @@ pub fn run(
     maps: Vec<Box<dyn Rows>>,
     context: &Context,
 ) -> StageResult<Vec<(Answer, Answer)>> {
-    let mut rows = Vec::with_capacity(prompts.len() * parameters.samples as usize * SIDES.len());
-    for prompt in prompts {
-        for sample in 0..parameters.samples {
-            let key = row_key(prompt, sample);
-            rows.extend((0..SIDES.len()).map(|map| Row { map, key }));
-        }
-    }
+    let samples = parameters.samples as usize;
+    let of_sample = |place: usize| {
+        let key = row_key(&prompts[place / samples], (place % samples) as u32);
+        (0..SIDES.len()).map(move |map| Row { map, key })
+    };
+    let rows: Vec<Row> = (0..prompts.len() * samples).into_par_iter().flat_map_iter(of_sample).collect();
     let sampler = Sampler { parameters, answerers, prompts, context };
     let answers = work_through(context, maps, &rows, &mut |missing, made| sampler.make(missing, made))?;
     let mut answers = answers.into_iter();

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::Store;
+use super::super::{Limits, Store};
 use super::file::{self, Seal};
 use super::log::{OPEN, ROWS, segment_name};
 use super::map::{files, lock_map};
@@ -23,8 +23,8 @@ pub struct RowMapFacts {
     pub segments: usize,
     /// Bytes of all its files.
     pub bytes: u64,
-    /// When it was last opened.
-    pub used: SystemTime,
+    /// When it was last opened: milliseconds since 1970-01-01 UTC.
+    pub used: u64,
     /// Whether somebody is writing to it.
     pub in_use: bool,
 }
@@ -39,7 +39,45 @@ pub struct RowsCheck {
     pub damaged: Vec<PathBuf>,
 }
 
+/// What removing unused row maps did, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CollectedRows {
+    /// Those that went, used longest ago first.
+    pub removed: Vec<RowMapFacts>,
+    pub freed: u64,
+    pub kept: u64,
+    pub kept_bytes: u64,
+}
+
 impl Store {
+    /// Removes row maps that were last used before `kept_since` and that nobody writes to, as far as the limits ask for
+    /// it (`max_bytes` is about row maps alone), those used longest ago first. Nothing refers to rows, so what goes costs
+    /// time only.
+    ///
+    /// # Errors
+    /// Environment: the store cannot be read or changed.
+    pub fn collect_rows(&self, kept_since: u64, limits: Limits, dry_run: bool) -> CacheResult<CollectedRows> {
+        let mut maps = self.row_maps()?;
+        maps.sort_by_key(|map| (map.used, map.scope));
+        let mut left: u64 = maps.iter().map(|map| map.bytes).sum();
+        let mut collected = CollectedRows::default();
+        for map in maps {
+            let too_old = limits.used_since.is_some_and(|since| map.used < since);
+            let too_much = limits.max_bytes.is_some_and(|most| left > most);
+            let goes = limits == Limits::default() || too_old || too_much;
+            let unused = map.used < kept_since && !map.in_use && goes;
+            if unused && (dry_run || self.remove_rows(&map.scope)?) {
+                left -= map.bytes;
+                collected.freed += map.bytes;
+                collected.removed.push(map);
+            } else {
+                collected.kept += 1;
+                collected.kept_bytes += map.bytes;
+            }
+        }
+        Ok(collected)
+    }
+
     /// All row maps, in the order of their scopes.
     ///
     /// # Errors
@@ -120,7 +158,9 @@ impl Store {
 fn facts(scope: Key, folder: &Path) -> CacheResult<RowMapFacts> {
     let seal = Seal::new(&scope);
     let failed = |path: &Path, error: &io::Error| CacheError::store_io("read", path, error);
-    let used = fs::metadata(folder.join("lock")).and_then(|lock| lock.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let lock = fs::metadata(folder.join("lock")).and_then(|lock| lock.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let used = lock.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let used = u64::try_from(used).unwrap_or(u64::MAX);
     let mut found = RowMapFacts {
         scope,
         fields: fields_of(folder, &seal)?,

@@ -114,21 +114,19 @@ impl RowMap {
     ///
     /// # Errors
     /// Environment: the store cannot be read or written.
-    pub fn claim(&mut self, rows: &[[u8; 32]]) -> CacheResult<Vec<Claim>> {
+    pub fn claim<'r>(&mut self, rows: impl IntoIterator<Item = &'r [u8; 32]>) -> CacheResult<Vec<Claim>> {
         let _lock = self.lock()?;
         let elsewhere = self.refresh()?;
         let mut mine = Vec::new();
-        let claims: Vec<Claim> = rows
-            .iter()
-            .map(|row| match row {
-                row if self.contains(row) => Claim::Kept,
-                row if elsewhere.contains(row) => Claim::Elsewhere,
-                row => {
-                    mine.push(*row);
-                    Claim::Mine
-                }
-            })
-            .collect();
+        let whose = |row: &RowKey| match row {
+            row if self.contains(row) => Claim::Kept,
+            row if elsewhere.contains(row) => Claim::Elsewhere,
+            row => {
+                mine.push(*row);
+                Claim::Mine
+            }
+        };
+        let claims: Vec<Claim> = rows.into_iter().map(whose).collect();
         if !mine.is_empty() {
             self.own_log()?.claim(&mine)?;
         }

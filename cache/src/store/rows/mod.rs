@@ -27,7 +27,7 @@ mod log;
 mod map;
 mod segment;
 
-pub use care::{RowMapFacts, RowsCheck};
+pub use care::{CollectedRows, RowMapFacts, RowsCheck};
 pub use map::{Claim, RowMap};
 
 #[cfg(test)]

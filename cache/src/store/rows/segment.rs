@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use super::file::{self, Seal, number64};
-use super::index::{ENTRY, Index};
+use super::index::{ENTRY, Index, Sorted};
 
 /// First bytes of a footer.
 const DONE: &[u8; 8] = b"rowsdone";
@@ -33,5 +33,5 @@ pub(super) fn index(file: &File, seal: &Seal) -> io::Result<Option<Index>> {
     }
     let Some(index) = file::read_exact(file, offset, length)? else { return Ok(None) };
     let sound = footer[24..] == seal.of_index(count, offset, &index);
-    Ok(sound.then_some(Index::Sorted(index)))
+    Ok(if sound { Sorted::new(index).map(Index::Sorted) } else { None })
 }

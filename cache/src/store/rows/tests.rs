@@ -7,8 +7,8 @@ use std::process::Command;
 use rustix::io::Errno;
 use serde_json::json;
 
-use super::super::{Options, Store};
-use super::{Claim, RowMap};
+use super::super::{Limits, Options, Store};
+use super::{Claim, CollectedRows, RowMap};
 use crate::failpoint::{Action, arm, disarm};
 use crate::{Durability, Key};
 
@@ -285,4 +285,33 @@ fn killed_writers_lose_only_what_they_had_not_put() {
             return;
         }
     }
+}
+
+#[test]
+fn unused_maps_are_collected_and_used_ones_stay() {
+    let fixture = Fixture::new();
+    fixture.keep(0..3);
+    let used = fixture.store.row_maps().unwrap()[0].used;
+    let collect = |kept_since: u64, limits: Limits, dry_run: bool| {
+        let collected = fixture.store.collect_rows(kept_since, limits, dry_run).unwrap();
+        assert_eq!(collected.removed.len() as u64 + collected.kept, 1);
+        assert_eq!(collected.freed > 0, collected.removed.len() == 1);
+        collected.kept == 0
+    };
+    let no_limits = Limits::default();
+    assert!(!collect(used, no_limits, false), "a recent run used it");
+    assert!(!collect(used + 1, Limits { used_since: Some(used), ..no_limits }, false), "it is young enough");
+    assert!(!collect(used + 1, Limits { max_bytes: Some(1 << 20), ..no_limits }, false), "it is small enough");
+    let writer = {
+        let mut map = fixture.map();
+        map.put(&key(9), &result(9)).unwrap();
+        map
+    };
+    assert!(!collect(u64::MAX, no_limits, false), "somebody writes to it");
+    drop(writer);
+    assert!(collect(u64::MAX, Limits { max_bytes: Some(100), ..no_limits }, true));
+    assert!(holds(&mut fixture.map(), 0..3), "nothing went");
+    assert!(collect(u64::MAX, no_limits, false));
+    assert_eq!(fixture.store.row_maps().unwrap(), []);
+    assert_eq!(fixture.store.collect_rows(u64::MAX, no_limits, false).unwrap(), CollectedRows::default());
 }
