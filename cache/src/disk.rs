@@ -32,6 +32,12 @@ pub(crate) fn copy_new(from: &Path, to: &Path) -> CacheResult<()> {
     copy().map(|_| ()).map_err(|error| CacheError::store_io("copy", from, &error))
 }
 
+/// Makes a folder that is not there yet; the rights are all less the umask.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    step()?;
+    fs::create_dir(path)
+}
+
 /// Makes a folder that is not there yet, for its owner alone.
 pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
     step()?;

@@ -1,4 +1,4 @@
-//! Content digests and the local content-addressed store.
+//! Content digests, the local content-addressed store, and stores elsewhere to exchange results with.
 //!
 //! Knows nothing of stages, pipelines or tables: it keeps files and folders under their digests, and records
 //! that say under which key which of them belong together.
@@ -11,6 +11,8 @@ mod hash;
 mod lock;
 mod memo;
 mod record;
+mod remote;
+mod sharing;
 mod store;
 mod tree;
 
@@ -19,9 +21,10 @@ pub use error::{CacheError, CacheResult, Fault};
 pub use lock::KeyLock;
 pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
+pub use remote::{Access, Remote};
 pub use store::{
-    Area, Check, Claim, Collected, CollectedRows, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason, Options, Packed,
-    Problem, Published, Readable, Reading, Removed, Roots, RowMap, RowMapFacts, RowsCheck, RunFile, Staging, Store,
-    Stored, Unfinished, Unpacked, Verify,
+    Area, Check, Claim, Collected, CollectedRows, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason,
+    Options, Packed, Problem, Published, Pulled, Pushed, Readable, Reading, Removed, Roots, RowMap, RowMapFacts,
+    RowsCheck, RunFile, Staging, Store, Stored, Unfinished, Unpacked, Verify,
 };
 pub use tree::{Manifest, TreeEntry};

@@ -14,6 +14,7 @@ mod logs;
 mod man;
 mod model;
 mod plan;
+mod remote;
 mod run;
 mod runs;
 mod schema;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub use remote::RemoteArguments;
 pub use settings::Settings;
 
 use crate::error::{Error, Result};

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use anstyle::{AnsiColor, Style};
 use retmask_cache::{Output, Reading, Store};
 use retmask_stages::artifact::Media;
-use retmask_stages::contract::RowCounts;
+use retmask_stages::contract::{Fault, RowCounts};
 
-use super::{ForceArguments, OnlyArguments, PipelineArguments, Settings};
+use super::{ForceArguments, OnlyArguments, PipelineArguments, RemoteArguments, Settings};
 use crate::error::{Error, Result};
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
 use crate::plan::{HubSources, Planner};
 use crate::run::report::{Bars, JsonLines, Lines, bytes, duration};
-use crate::run::{self, Events, Interrupts, Options, Outcome, Reporter, StageOutputs, StageState};
+use crate::run::{self, Events, Interrupts, Options, Outcome, Reporter, RunRemote, StageOutputs, StageState};
 use crate::show::headline;
 
 /// What `retmask run` takes.
@@ -41,6 +41,11 @@ pub struct Arguments {
     /// Take from the Hugging Face hub only what the pipeline's lock file says
     #[arg(long)]
     locked: bool,
+    #[command(flatten)]
+    remote: RemoteArguments,
+    /// Fail when the remote store does, instead of going on without it
+    #[arg(long, help_heading = "Remote store")]
+    require_remote: bool,
 }
 
 /// Executes `retmask run`.
@@ -74,7 +79,9 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let events = Arc::new(Events::new(reporters));
     run::fetch_sources(&mut planner, &hub, &events)?;
     let plan = planner.plan()?;
+    let remote = remote(arguments, settings)?;
     let options = Options {
+        remote,
         cpus: arguments.cpus.unwrap_or(settings.threads),
         gpus: gpus(arguments.gpus.as_deref())?,
         threads: settings.threads,
@@ -118,6 +125,22 @@ fn gpus(named: Option<&[String]>) -> Result<Vec<String>> {
         return Err(Error::input(format!("the GPUs {} name one twice", list.join(","))));
     }
     Ok(list)
+}
+
+/// The remote that the run uses. One that cannot be used is warned about, unless it is required.
+fn remote(arguments: &Arguments, settings: &Settings) -> Result<Option<RunRemote>> {
+    if arguments.require_remote && !arguments.remote.is_given() {
+        return Err(Error::input("--require-remote, and no remote is named")
+            .with_hint("give one with --remote URL or RETMASK_REMOTE"));
+    }
+    match arguments.remote.of_run() {
+        Ok(remote) => Ok(remote.map(|remote| RunRemote::new(remote, arguments.require_remote))),
+        Err(Error::Message { fault: Fault::Environment, message, .. }) if !arguments.require_remote => {
+            settings.printer.warn(&format!("{message}; the run goes on without it"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The error that stands for all that failed.

@@ -362,7 +362,9 @@ fn content(store: &Store, path: &Path, file: &PinnedFile) -> Result<Option<Diges
 fn remember(path: &Path, digest: &Digest) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    // As other files are made: colleagues of a shared store read it, too.
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
     write!(file, "{digest}")?;
     file.persist(path)?;
     Ok(())

@@ -98,6 +98,27 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         rows: Option<RowCounts>,
     },
+    /// The result was not here and came from the remote: so many files and bytes of it were lacking.
+    RemoteFetched {
+        stage: String,
+        key: String,
+        files: u64,
+        bytes: u64,
+        seconds: f64,
+    },
+    /// The result was given to the remote, which lacked so many files and bytes of it.
+    RemoteStored {
+        stage: String,
+        key: String,
+        files: u64,
+        bytes: u64,
+        seconds: f64,
+    },
+    /// The remote did not answer, refused, or holds something damaged; the run goes on without.
+    RemoteFailed {
+        stage: String,
+        what: String,
+    },
     /// The work is not deterministic: another result was recorded under this key before, and is kept.
     StageDiffers {
         stage: String,

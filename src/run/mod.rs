@@ -8,6 +8,7 @@ mod interrupt;
 mod live;
 mod pools;
 mod progress;
+mod remote;
 pub mod report;
 mod rows;
 mod schedule;
@@ -25,6 +26,7 @@ pub use folder::{StageOutputs, StageState, log_of};
 pub use history::{MadeBy, SourceContent, facts_of, find_run, maker, run_folders, run_name, sources_of, stages_of};
 pub use interrupt::Interrupts;
 pub use live::{Doing, Standing, doing, standing};
+pub use remote::RunRemote;
 pub use sources::fetch_sources;
 
 use crate::error::{Error, Result};
@@ -50,6 +52,8 @@ pub struct Options {
     pub keep_going: bool,
     /// The pipeline's lock file, where there is one, for the record.
     pub lock: Option<PathBuf>,
+    /// A store elsewhere to share results with.
+    pub remote: Option<RunRemote>,
     /// What is to happen.
     pub plan: Vec<StagePlan>,
 }
@@ -130,6 +134,7 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
     let budget = Budget { cpus: options.cpus, memory: memory_bytes(), gpus: options.gpus };
     let mut scheduler =
         Scheduler::new(planner, &folder, &pools, events.clone(), cancel.clone(), budget, options.keep_going);
+    scheduler.share(options.remote);
     scheduler.settle(options.plan)?;
     let ran = if scheduler.is_done() { Ok(()) } else { scheduler.run() };
     let stages = scheduler.outputs();

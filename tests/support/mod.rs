@@ -26,7 +26,9 @@ pub struct Checked {
 /// The program with nothing of this process's settings.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retmask"));
-    for variable in ["RETMASK_CACHE", "RAYON_NUM_THREADS", "NO_COLOR", "XDG_CACHE_HOME"] {
+    for variable in
+        ["RETMASK_CACHE", "RAYON_NUM_THREADS", "NO_COLOR", "XDG_CACHE_HOME", "RETMASK_REMOTE", "RETMASK_REMOTE_MODE"]
+    {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());

@@ -107,6 +107,21 @@ impl Workspace {
         sum(&self.cache().join(folder))
     }
 
+    /// How many files lie in the whole folder.
+    pub fn all_files(&self) -> usize {
+        files_below(self.folder.path()).len()
+    }
+
+    /// The files of the whole folder, cache included, that contain this text.
+    pub fn files_with(&self, text: &str) -> Vec<String> {
+        let contains = |path: &PathBuf| {
+            let bytes = std::fs::read(path).expect("a readable file");
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        let found = files_below(self.folder.path()).into_iter().filter(contains);
+        found.map(|path| path.display().to_string()).collect()
+    }
+
     /// The stages of the latest run, with what they made.
     fn outputs(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.latest_run().join("outputs.json")).expect("outputs");
@@ -151,6 +166,16 @@ fn minutes_and_seconds(text: &str) -> f64 {
     let (minutes, seconds) = text.trim_end_matches('s').split_once('m').expect("minutes and seconds");
     let number = |text: &str| text.parse::<f64>().expect("a number");
     60.0 * number(minutes) + number(seconds)
+}
+
+/// Every file below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found
 }
 
 /// JSON lines.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::hash::Identity;
@@ -124,7 +124,8 @@ fn rewrite(path: &Path, file: &File, fresh: &[Entry]) -> io::Result<()> {
         .collect();
     newest.reverse();
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut replacement = tempfile::Builder::new().prefix("memo.").tempfile_in(folder)?;
+    let mut replacement =
+        tempfile::Builder::new().prefix("memo.").permissions(fs::Permissions::from_mode(0o666)).tempfile_in(folder)?;
     let bytes: Vec<u8> = newest.into_iter().flat_map(|entry| entry.to_bytes()).collect();
     replacement.write_all(&bytes)?;
     replacement.persist(path)?;

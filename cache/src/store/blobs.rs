@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -100,6 +101,7 @@ impl Store {
         // The folder with the random name makes room that nobody else can take.
         let aside = tempfile::Builder::new()
             .prefix(&format!("{name}."))
+            .permissions(fs::Permissions::from_mode(0o777))
             .tempdir_in(&folder)
             .map_err(|error| CacheError::store_io("put a damaged file aside in", &folder, &error))?
             .keep()

@@ -25,6 +25,8 @@ const SIGNER: &str = "unsigned";
 /// memo/<host>.1                                   digests of unchanged files; disposable
 /// hub/                                            what the program knows of Hugging Face commits; disposable
 /// ```
+///
+/// A remote has `VERSION`, `cas`, `ac` and `runs` of it.
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
@@ -63,8 +65,7 @@ impl Layout {
 
     /// Where the blob with this `b3` digest lies.
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.blobs().join(&hex[..2]).join(hex)
+        self.root.join(blob_place(digest))
     }
 
     pub(super) fn all_records(&self) -> PathBuf {
@@ -73,8 +74,7 @@ impl Layout {
 
     /// The folder with the records of a key.
     pub(super) fn records(&self, key: &Key) -> PathBuf {
-        let hex = key.to_string();
-        self.all_records().join(&hex[..2]).join(hex)
+        self.root.join(records_place(key))
     }
 
     /// The name of a record whose contents have this digest.
@@ -139,4 +139,16 @@ impl Layout {
     pub(super) fn memo(&self) -> PathBuf {
         self.root.join("memo").join(format!("{}.1", self.host))
     }
+}
+
+/// Where a blob lies in a store, local or not.
+pub(super) fn blob_place(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("cas/b3/{}/{hex}", &hex[..2])
+}
+
+/// The folder with the records of a key in a store, local or not.
+pub(super) fn records_place(key: &Key) -> String {
+    let hex = key.to_string();
+    format!("ac/{}/{hex}", &hex[..2])
 }

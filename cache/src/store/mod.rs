@@ -1,9 +1,11 @@
 //! The local content-addressed store.
 
 mod archive;
+mod arrivals;
 mod blobs;
 mod check;
 mod collect;
+mod exchange;
 mod export;
 mod inventory;
 mod layout;
@@ -27,11 +29,12 @@ use self::staging::Session;
 use self::uses::Use;
 use crate::lock::{self, Attempt, KeyLock};
 use crate::memo::Memo;
-use crate::{CacheError, CacheResult, Key, disk};
+use crate::{CacheError, CacheResult, Key, disk, sharing};
 
 pub use archive::{Packed, RunFile, Unpacked};
 pub use check::{Check, Problem};
 pub use collect::{Collected, Limits, Removed, Roots};
+pub use exchange::{Pulled, Pushed};
 pub use export::Unfinished;
 pub use inventory::{Area, Inventory, Stored};
 pub use publish::Published;
@@ -116,6 +119,7 @@ impl Store {
         }
         disk::make_folders(root)?;
         let real = fs::canonicalize(root).map_err(|error| CacheError::store_io("open the cache", root, &error))?;
+        sharing::follow(&real)?;
         let layout = Layout::new(real);
         check_version(&layout)?;
         // Leftovers only take space. What keeps them from being removed (a read-only store, say) comes up by

@@ -291,7 +291,7 @@ impl Store {
 }
 
 /// The reason that goes with a blob that is not sound.
-fn lost(port: &str, digest: &Digest, state: BlobState) -> MissReason {
+pub(super) fn lost(port: &str, digest: &Digest, state: BlobState) -> MissReason {
     let (port, digest) = (port.to_owned(), *digest);
     match state {
         BlobState::Damaged(quarantined) => MissReason::DamagedBlob { port, digest, quarantined },

@@ -32,7 +32,7 @@ impl Session {
         let failed = |error: io::Error| CacheError::store_io("make a staging folder in", &staging, &error);
         let folder = tempfile::Builder::new()
             .prefix(&format!("{}.{}.", layout.host(), std::process::id()))
-            .make_in(&staging, disk::make_private_folder)
+            .make_in(&staging, disk::make_folder)
             .and_then(|folder| folder.into_temp_path().keep().map_err(io::Error::from))
             .map_err(failed)?;
         let owner = File::create_new(folder.join(OWNER)).and_then(|file| file.lock().map(|()| file));

@@ -47,7 +47,8 @@ pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<()> {
     let meant = items::find(&store, &arguments.items)?;
     let mut files = Vec::new();
     for run in &meant.runs {
-        files.extend(files_of(&store.runs_folder()?.join(run), run)?);
+        let of_run = files_of(&store.runs_folder()?.join(run))?;
+        files.extend(of_run.into_iter().map(|path| RunFile { run: run.clone(), path }));
     }
     let keys: BTreeSet<_> = meant.results.keys().copied().collect();
     let packed = store.pack(&keys, &files, &arguments.output, arguments.overwrite)?;
@@ -66,17 +67,25 @@ pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<()> {
     settings.printer.data(&format!("{path}: {results} results with {blobs} files, {size}\n"))
 }
 
-fn files_of(folder: &Path, run: &str) -> Result<Vec<RunFile>> {
+/// Whether a file of a run's folder goes with the run.
+pub fn is_of_run(name: &str) -> bool {
+    OF_RUN.contains(&name) || (name.starts_with("extended-") && name.ends_with(".yaml"))
+}
+
+/// The files of a run's folder that go with it.
+///
+/// # Errors
+/// `Environment` when it cannot be read.
+pub fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot read {}: {error}", folder.display()));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        let extended = name.starts_with("extended-") && name.ends_with(".yaml");
-        if OF_RUN.contains(&name.as_str()) || extended {
-            files.push(RunFile { run: run.to_owned(), path: folder.join(name) });
+        if is_of_run(&name) {
+            files.push(folder.join(name));
         }
     }
-    files.sort_by(|left, right| left.path.cmp(&right.path));
+    files.sort_unstable();
     Ok(files)
 }
 

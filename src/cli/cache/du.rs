@@ -93,6 +93,12 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let total = files + blobs - orphaned;
     table.row(["all results".to_owned(), inventory.records.len().to_string(), bytes(total), String::new()]);
     let areas = store.areas()?;
+    // By kind and, as rows of several scopes are, together.
+    let mut rows: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for map in store.row_maps()? {
+        let sum = rows.entry(map.kind().to_owned()).or_default();
+        *sum = (sum.0 + map.rows, sum.1 + map.bytes);
+    }
     if printer.json() {
         let areas: BTreeMap<&str, _> = areas
             .iter()
@@ -100,16 +106,25 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
             .collect();
         let object = json!({
             "by": arguments.by.name(), "groups": objects, "results": inventory.records.len(), "bytes": total,
-            "unreferenced": { "files": orphans.len(), "bytes": orphaned }, "folders": areas,
+            "unreferenced": { "files": orphans.len(), "bytes": orphaned }, "rows": rows_json(&rows), "folders": areas,
         });
         return printer.data(&format!("{object}\n"));
     }
+    let mut of_rows = Table::new([("rows of", Align::Left), ("rows", Align::Right), ("size", Align::Right)]);
+    for (kind, (count, size)) in &rows {
+        of_rows.row([kind.clone(), count.to_string(), bytes(*size)]);
+    }
+    let of_rows = if rows.is_empty() { String::new() } else { format!("{}\n", of_rows.render(printer)) };
     let mut rest = Table::new([("besides", Align::Left), ("files", Align::Right), ("size", Align::Right)]);
     rest.row(["stored files that no result refers to".to_owned(), orphans.len().to_string(), bytes(orphaned)]);
-    for area in areas.iter().filter(|area| !matches!(area.name.as_str(), "cas" | "ac")) {
+    for area in areas.iter().filter(|area| !matches!(area.name.as_str(), "cas" | "ac" | "rows")) {
         rest.row([format!("{}/", area.name), area.files.to_string(), bytes(area.bytes)]);
     }
-    printer.data(&format!("{}\n{}", table.render(printer), rest.render(printer)))
+    printer.data(&format!("{}\n{of_rows}{}", table.render(printer), rest.render(printer)))
+}
+
+fn rows_json(rows: &BTreeMap<String, (u64, u64)>) -> serde_json::Value {
+    rows.iter().map(|(kind, (rows, bytes))| json!({ "kind": kind, "rows": rows, "bytes": bytes })).collect()
 }
 
 fn groups<'i>(inventory: &'i Inventory, runs: &'i [runs::RunUses], by: By) -> BTreeMap<String, Group<'i>> {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod du;
+mod exchange;
 mod gc;
 mod items;
 mod ls;
@@ -38,6 +39,10 @@ enum Command {
     Export(archive::ExportArguments),
     /// Take in results from such a file, after checking all of it
     Import(archive::ImportArguments),
+    /// Give results to the remote store
+    Push(exchange::PushArguments),
+    /// Take results from the remote store
+    Pull(exchange::PullArguments),
 }
 
 /// Executes `retmask cache`.
@@ -54,5 +59,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         Command::Unpin(arguments) => pin::unpin(arguments, settings),
         Command::Export(arguments) => archive::export(arguments, settings),
         Command::Import(arguments) => archive::import(arguments, settings),
+        Command::Push(arguments) => exchange::push(arguments, settings),
+        Command::Pull(arguments) => exchange::pull(arguments, settings),
     }
 }

@@ -70,6 +70,14 @@ pub fn line(event: &Event) -> Option<String> {
             format!("{stage}: {reused} of {total} rows are kept from before")
         }
         Event::StageFinished { stage, seconds, .. } => format!("{stage}: done in {}", duration(*seconds)),
+        Event::RemoteFetched { stage, bytes: size, seconds, .. } => {
+            format!("{stage}: taken from the remote, {} in {}", bytes(*size), duration(*seconds))
+        }
+        Event::RemoteStored { bytes: 0, .. } => return None,
+        Event::RemoteStored { stage, bytes: size, seconds, .. } => {
+            format!("{stage}: given to the remote, {} in {}", bytes(*size), duration(*seconds))
+        }
+        Event::RemoteFailed { stage, what } => format!("{stage}: {what}; the run goes on without"),
         Event::StageDiffers { stage, ports, .. } => format!(
             "{stage}: made other bytes than an earlier run of the same work at {}; the earlier result is kept",
             ports.join(", ")

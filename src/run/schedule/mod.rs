@@ -20,6 +20,7 @@ use super::events::{Event, Events};
 use super::execute::Made;
 use super::folder::{RunFolder, StageOutputs, StageState};
 use super::pools::Pools;
+use super::remote::RunRemote;
 pub use budget::Budget;
 use budget::Free;
 use threads::Start;
@@ -74,6 +75,8 @@ pub struct Scheduler<'a> {
     pools: &'a Pools,
     events: Arc<Events>,
     cancel: Cancel,
+    /// A store elsewhere that results are taken from and given to.
+    remote: Option<Arc<RunRemote>>,
     free: Free,
     /// The GPUs that running stages have.
     gpus: Vec<Vec<String>>,
@@ -109,6 +112,7 @@ impl<'a> Scheduler<'a> {
             pools,
             events,
             cancel,
+            remote: None,
             free: Free::new(budget),
             gpus: vec![Vec::new(); count],
             status: (0..count).map(|_| Status::Pending).collect(),
@@ -121,6 +125,11 @@ impl<'a> Scheduler<'a> {
             unsaved: None,
             halted: false,
         }
+    }
+
+    /// Takes results from this remote and gives results to it.
+    pub fn share(&mut self, remote: Option<RunRemote>) {
+        self.remote = remote.map(Arc::new);
     }
 
     /// Takes over what planning has found out.

@@ -66,7 +66,7 @@ impl<'a> Scheduler<'a> {
         let name = self.name(stage);
         let progress = Arc::new(StageProgress::new(&name, self.events.clone(), &self.folder.log(&name)));
         let (planner, cancel, events) = (self.planner, self.cancel.clone(), self.events.clone());
-        let (results, pools) = (self.results.clone(), self.pools);
+        let (results, pools, remote) = (self.results.clone(), self.pools, self.remote.clone());
         scope.spawn(move || {
             let began = Instant::now();
             let mut leftovers = Vec::new();
@@ -75,13 +75,20 @@ impl<'a> Scheduler<'a> {
                 if let Found::Hit(record) = planner.look_up(stage, &resolved.key)? {
                     return Ok(Outcome::Found(record));
                 }
+                if let Some(remote) = &remote
+                    && !planner.is_forced(stage)
+                    && remote.fetch(planner.store(), &name, &resolved.key, &events, &cancel)?
+                    && let Found::Hit(record) = planner.look_up(stage, &resolved.key)?
+                {
+                    return Ok(Outcome::Found(record));
+                }
                 let prepared = match prepare(planner, stage, &results)? {
                     Preparation::Lost(lost) => return Ok(Outcome::Lost(lost)),
                     Preparation::Ready(prepared) => prepared,
                 };
                 let facts = planner.pipeline().stage(stage);
                 let (kind, key) = (facts.kind.name.to_owned(), resolved.key.to_string());
-                events.emit(&Event::StageStarted { stage: name, kind, key, reason });
+                events.emit(&Event::StageStarted { stage: name.clone(), kind, key, reason });
                 let job = Job {
                     planner,
                     index: stage,
@@ -91,11 +98,14 @@ impl<'a> Scheduler<'a> {
                     threads,
                     gpus,
                     progress: progress.clone(),
-                    cancel,
+                    cancel: cancel.clone(),
                     // What is forced to run is to be compared with what it made before, row for row.
                     reuse_rows: !planner.is_forced(stage),
                 };
                 let made = job.run(&prepared, &mut leftovers)?;
+                if let Some(remote) = &remote {
+                    remote.give(planner.store(), &name, &resolved.key, &events, &cancel)?;
+                }
                 Ok(Outcome::Made(made, progress.row_counts()))
             };
             let outcome = catch_unwind(AssertUnwindSafe(attempt))

@@ -61,7 +61,7 @@ impl Entry {
 }
 
 /// Whether a text can be the name of a run or of one of its files: letters, digits, `-`, `_` and `.`, not at the start.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=128).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.')
 }

@@ -257,3 +257,26 @@ fn other_contradictions_are_refused() {
         assert!(message.contains(why), "{why}: {message}");
     }
 }
+
+#[test]
+fn a_failing_disk_takes_in_nothing_half() {
+    use crate::failpoint::{Action, arm, disarm};
+    let folder = folder();
+    let (_, archive) = packed(folder.path());
+    for step in 0..1_000 {
+        let store = store_in(&folder.path().join(format!("to {step}")));
+        arm(step, Action::Fail(rustix::io::Errno::NOSPC));
+        let unpacked = store.unpack(&archive);
+        let reached = disarm();
+        assert_eq!(store.check(false).expect("check").problems, vec![], "step {step}");
+        let Err(error) = unpacked else {
+            assert!(!reached && step > 40, "step {step} failed and nobody said so");
+            return;
+        };
+        assert_eq!(error.fault, Fault::Environment, "{}", error.message);
+        // With space again it is taken in, over what is left.
+        assert_eq!(store.unpack(&archive).expect("unpacked").blobs, 12);
+        assert_reads_back(&store, &hit(&store, key(1)), "salt 1");
+    }
+    panic!("no end");
+}

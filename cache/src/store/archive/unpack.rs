@@ -1,17 +1,16 @@
 //! Reading an archive, which may be anything: it is laid down and checked whole before any of it counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::Store;
-use super::super::records::{Committed, Parts, first_missing};
-use super::super::staging::Staging;
+use super::super::arrivals::Arrivals;
+use super::super::records::{Committed, first_missing};
 use super::{Entry, HEADER, MAX_LINE};
 use crate::hash::Hasher;
 use crate::record::{MAX_BYTES, Record, Unreadable};
-use crate::tree::Manifest;
 use crate::{CacheError, CacheResult, Digest, Key, disk};
 
 /// What came of an archive.
@@ -31,9 +30,7 @@ pub struct Unpacked {
 
 /// An archive laid down in a staging folder, all of it compared with its digests.
 struct Contents<'s> {
-    store: &'s Store,
-    staging: Staging,
-    blobs: BTreeMap<Digest, u64>,
+    blobs: Arrivals<'s>,
     records: BTreeMap<Key, (Record, Vec<u8>, Digest)>,
     runs: BTreeMap<String, BTreeSet<String>>,
 }
@@ -53,13 +50,7 @@ impl Store {
         }
         let mut reader =
             Reader { path, file: BufReader::new(file), place: 0, size: metadata.len(), hasher: blake3::Hasher::new() };
-        let mut contents = Contents {
-            store: self,
-            staging: self.stage()?,
-            blobs: BTreeMap::new(),
-            records: BTreeMap::new(),
-            runs: BTreeMap::new(),
-        };
+        let mut contents = Contents { blobs: Arrivals::new(self)?, records: BTreeMap::new(), runs: BTreeMap::new() };
         contents.read(&mut reader)?;
         contents.check(&reader)?;
         contents.take_in()
@@ -67,12 +58,8 @@ impl Store {
 }
 
 impl Contents<'_> {
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.staging.path().join(digest.hex())
-    }
-
     fn run_folder(&self, run: &str) -> PathBuf {
-        self.staging.path().join(format!("run.{run}"))
+        self.blobs.staging.path().join(format!("run.{run}"))
     }
 
     fn read(&mut self, reader: &mut Reader<'_>) -> CacheResult<()> {
@@ -82,10 +69,10 @@ impl Contents<'_> {
             let place = reader.place;
             match reader.entry()? {
                 Entry::Blob(digest, size) => {
-                    if self.blobs.insert(digest, size).is_some() {
+                    if !self.blobs.add(digest, size) {
                         return Err(reader.wrong_at(place, format!("the blob {digest} stands twice")));
                     }
-                    let found = reader.copy_to(&self.blob_path(&digest), size)?;
+                    let found = reader.copy_to(&self.blobs.path(&digest), size)?;
                     if found != digest {
                         return Err(
                             reader.wrong_at(place, format!("the bytes of the blob {digest} have the digest {found}"))
@@ -136,7 +123,7 @@ impl Contents<'_> {
     /// Whether every record finds what it names, here or in the store, and no two runs are one on some systems.
     fn check(&self, reader: &Reader<'_>) -> CacheResult<()> {
         for (key, (record, ..)) in &self.records {
-            if let Some(missing) = first_missing(record, self)? {
+            if let Some(missing) = first_missing(record, &self.blobs)? {
                 return Err(reader.wrong(format!("the record of {key}: {missing}")));
             }
         }
@@ -148,43 +135,24 @@ impl Contents<'_> {
     }
 
     fn take_in(self) -> CacheResult<Unpacked> {
-        let mut unpacked = Unpacked { blobs: self.blobs.len() as u64, ..Unpacked::default() };
-        let paths: Vec<PathBuf> = self.blobs.keys().map(|digest| self.blob_path(digest)).collect();
-        self.store.publish(&self.staging, &paths)?;
+        let store = self.blobs.store;
+        let mut unpacked = Unpacked { blobs: self.blobs.count(), ..Unpacked::default() };
+        self.blobs.publish()?;
         for (key, (record, bytes, digest)) in &self.records {
-            match self.store.adopt(record, bytes, digest)? {
+            match store.adopt(record, bytes, digest)? {
                 Committed::New => unpacked.fresh.push(*key),
                 Committed::Already(_) => unpacked.known.push(*key),
                 Committed::Differs { .. } => unpacked.differing.push(*key),
             }
         }
         // Last: a run's record is of use only with its results.
-        let runs = self.store.runs_folder()?;
+        let runs = store.runs_folder()?;
         for run in self.runs.keys() {
             let fresh = disk::rename_new(&self.run_folder(run), &runs.join(run))?;
             if fresh { &mut unpacked.runs } else { &mut unpacked.known_runs }.push(run.clone());
         }
         disk::sync(&runs)?;
         Ok(unpacked)
-    }
-}
-
-/// The blobs of the archive, and behind them those of the store.
-impl Parts for Contents<'_> {
-    fn size_of(&self, digest: &Digest) -> CacheResult<Option<u64>> {
-        match self.blobs.get(digest) {
-            Some(size) => Ok(Some(*size)),
-            None => self.store.size_of(digest),
-        }
-    }
-
-    fn manifest(&self, digest: &Digest) -> CacheResult<Option<Result<(Manifest, u64), String>>> {
-        if !self.blobs.contains_key(digest) {
-            return self.store.manifest(digest);
-        }
-        let path = self.blob_path(digest);
-        let bytes = fs::read(&path).map_err(|error| CacheError::store_io("read", &path, &error))?;
-        Ok(Some(Manifest::from_bytes(&bytes).map(|manifest| (manifest, bytes.len() as u64))))
     }
 }
 

@@ -29,6 +29,13 @@ pub struct RowMapFacts {
     pub in_use: bool,
 }
 
+impl RowMapFacts {
+    /// The kind of stage whose rows these are, as the fields say.
+    pub fn kind(&self) -> &str {
+        self.fields.get("kind").and_then(serde_json::Value::as_str).unwrap_or("rows")
+    }
+}
+
 /// What checking all segments found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowsCheck {

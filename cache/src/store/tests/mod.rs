@@ -113,7 +113,7 @@ pub(super) fn hit(store: &Store, key: Key) -> Record {
     }
 }
 
-fn miss(store: &Store, key: Key) -> MissReason {
+pub(super) fn miss(store: &Store, key: Key) -> MissReason {
     match store.lookup(&key).expect("lookup") {
         Lookup::Hit(_) => panic!("a hit, where none should be"),
         Lookup::Miss(reason) => reason,
