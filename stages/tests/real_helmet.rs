@@ -98,7 +98,7 @@ impl Tokens for NoTokens {
         panic!("no tokenizer was expected to be asked")
     }
 
-    fn chat(&self, _user: &str) -> StageResult<Vec<u32>> {
+    fn chat(&self, _user: &str, _thinking: Option<bool>) -> StageResult<Vec<u32>> {
         panic!("no tokenizer was expected to be asked")
     }
 }
