@@ -1,7 +1,7 @@
 //! A training run's state on disk, so that a run that was stopped or killed goes on where it was.
 //!
-//!     checkpoint       the state after the last step that was kept
-//!     checkpoint.new   the one being written; nothing until it is renamed
+//! - `checkpoint`: the state after the last step that was kept
+//! - `checkpoint.new`: the one being written; nothing until it is renamed
 //!
 //! A file holds, little-endian: the line `retmask-training/1`, the length of the reports and the reports, the number of
 //! parameters, per parameter the number of its values, the values, and the optimiser's first and second moments (f32);
