@@ -320,6 +320,8 @@ fn a_stretched_model_is_the_one_whose_configuration_states_yarn() {
     // Llama-3.1's own scaling, and numbers that are none.
     let refused = |name: &str, yarn| opened(name).stretched(yarn).err().expect("refused").message;
     assert!(refused("llama3", yarn).contains("scales its positions in another way already"));
+    // All of this one's layers have a window: there is nothing to stretch.
+    assert!(refused("mistral", yarn).contains("every layer sees a window only"));
     for factor in [0.5, f64::NAN, f64::INFINITY] {
         let message = refused("qwen3", Yarn { factor, ..yarn });
         assert!(message.contains("the YaRN rotary scaling (factor"), "{message}");

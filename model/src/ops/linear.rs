@@ -120,10 +120,9 @@ impl CustomOp2 for Trainable {
     fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (rows, inputs) = x.dims2()?;
         let outputs = weight.dim(0)?;
-        let grad = grad.contiguous()?;
-        let grad_x = gradient_of_x(&grad, weight)?;
+        let grad_x = gradient_of_x(grad, weight)?;
         let mut grad_weight = vec![0.0; outputs * inputs];
-        with_values(&grad, |grad| {
+        with_values(grad, |grad| {
             with_values(x, |x| {
                 let product = Product { rows: outputs, columns: inputs, depth: rows };
                 let operand = Operand::RowMajor { data: x, stride: inputs };

@@ -22,12 +22,15 @@ impl ModelSpec {
     /// is there already stay, but for the factor, the window, and the attention factor 0.1·ln(factor) + 1.
     ///
     /// # Errors
-    /// What is out of range, or that positions are scaled in another way already.
+    /// What is out of range, that positions are scaled in another way already, or that no layer sees everything.
     pub fn stretched(&self, yarn: Yarn) -> Result<Self, String> {
         let original_context = yarn.original_context as usize;
         // Converting saturates; the result is checked.
         let context_length = (yarn.factor * original_context as f64) as usize;
         let mut stretched = Self { context_length, ..self.clone() };
+        if self.layers.iter().all(|layer| layer.span != AttentionSpan::Full) {
+            return Err("every layer sees a window only, so longer texts need no other positions".into());
+        }
         for layer in self.layers.iter().filter(|layer| layer.span == AttentionSpan::Full) {
             let table = &mut stretched.rotary[layer.rotary];
             let (beta_fast, beta_slow, truncate) = match self.rotary[layer.rotary].scaling {
