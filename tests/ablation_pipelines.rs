@@ -64,9 +64,21 @@ fn the_papers_variants_are_declared_over_one_scoring_stage() {
         // Every mask is trained on, and every trained model is evaluated and reported.
         let trained: Vec<&str> =
             stages.keys().filter_map(|name| name.strip_prefix("dpo[training=")?.strip_suffix(']')).collect();
-        // Besides the masks: RetMask*, Smaller-Model, and ready-made pairs.
-        let ready_made = if file.starts_with("llama") { 2 } else { 0 };
-        assert_eq!(trained.len(), masks.len() + 2 + ready_made, "{file}");
+        // Besides the masks: RetMask*, Smaller-Model, Win-Lose-Pair (where a judge can be had), and ready-made pairs.
+        let judged = stages.contains_key("win-lose-pairs");
+        assert_eq!(judged, !file.starts_with("quickstart"), "{file}");
+        let ready_made = usize::from(file.starts_with("llama"));
+        assert_eq!(trained.len(), masks.len() + 2 + usize::from(judged) + ready_made, "{file}");
+        if judged {
+            let mut win_lose = stages["win-lose-pairs"]["parameters"].clone();
+            assert_eq!(win_lose["judge"]["responses"], 2, "{file}");
+            assert!(win_lose["judge"].get("base-url").is_none(), "{file}: where the judge is decides nothing");
+            win_lose["judge"] = Value::Null;
+            assert_eq!(win_lose, *all, "{file}: the answers of Win-Lose-Pair are drawn like those of RetMask");
+            for port in ["mask", "rejected-model"] {
+                assert_eq!(reads(&stages, "win-lose-pairs", port), Vec::<String>::new(), "{file}");
+            }
+        }
         let smaller = &stages["smaller-pairs"]["parameters"];
         assert_eq!(smaller, all, "{file}: the chosen side of Smaller-Model is that of RetMask");
         assert_eq!(reads(&stages, "smaller-pairs", "rejected-model"), ["smaller"], "{file}");
@@ -76,7 +88,8 @@ fn the_papers_variants_are_declared_over_one_scoring_stage() {
             let pairs = match training {
                 "retmask-subset" => "subset-pairs".to_owned(),
                 "smaller-model" => "smaller-pairs".to_owned(),
-                "win-lose" | "longreward" => training.to_owned(),
+                "win-lose" => "win-lose-pairs".to_owned(),
+                "longreward" => training.to_owned(),
                 mask => format!("pairs[mask={mask}]"),
             };
             let at = |stage: &str| format!("{stage}[training={training}]");

@@ -257,6 +257,51 @@ fn generation_depends_on_prompt_seed_and_mask_only() {
     let sampled = |seed: &str| generate(&["--json", "--temperature", "5", "--top-p", "0.95", "--seed", seed]);
     assert_eq!(sampled("1"), sampled("1"));
     assert!((2..9).any(|seed| sampled(&seed.to_string()) != sampled("1")), "seeds change samples");
+
+    // Several answers, each with draws of its own, whatever is drawn beside it.
+    let several = |more: &[&str]| generate(&[&["--temperature", "5", "--seed", "1"], more].concat());
+    let json =
+        |text: &str| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect() };
+    let (three, one) = (json(&several(&["-n", "3", "--json"])), json(&several(&["--json"])));
+    assert_eq!((three.len(), &three[0]), (3, &one[0]));
+    assert!(three[1]["tokens"] != three[0]["tokens"] || three[2]["tokens"] != three[0]["tokens"], "{three:?}");
+    let text = |sample: usize| three[sample]["text"].as_str().expect("text");
+    let expected: String = (0..3).map(|sample| format!("--- {}\n{}\n", sample + 1, text(sample))).collect();
+    assert_eq!(several(&["-n", "3"]), expected);
+}
+
+#[test]
+fn sampling_rules_bind_the_draw() {
+    let generate = |more: &[&str]| -> Value {
+        let fixed =
+            ["model", "generate", "--model", "embedded:tiny", "--prompt", "Repeat these words: ta ko", "--json"];
+        serde_json::from_str(&said(&[&fixed, more].concat())).expect("JSON")
+    };
+    let greedy = generate(&["--max-new-tokens", "24"]);
+    assert_eq!(greedy["truncated"], greedy["stop"] == "length");
+    assert_eq!((&greedy["reasoning"], &greedy["answer"]), (&Value::Null, &greedy["text"]));
+    // All but the best token is cut off by each rule.
+    for rule in [["--top-k", "1"], ["--min-p", "1"], ["--top-p", "0.000001"]] {
+        let drawn = generate(&[&["--max-new-tokens", "24", "--temperature", "3"], &rule[..]].concat());
+        assert_eq!(drawn["tokens"], greedy["tokens"], "{rule:?}");
+    }
+    // What was said once is not said again.
+    let tokens = |answer: &Value| -> Vec<u64> {
+        answer["tokens"].as_array().expect("tokens").iter().map(|token| token.as_u64().expect("an id")).collect()
+    };
+    let once = tokens(&generate(&["--max-new-tokens", "24", "--frequency-penalty", "1000"]));
+    assert_eq!(once.iter().collect::<std::collections::BTreeSet<_>>().len(), once.len(), "{once:?}");
+    let penalised = generate(&["--max-new-tokens", "24", "--repetition-penalty", "50"]);
+    assert_ne!(penalised["tokens"], greedy["tokens"]);
+    // An answer ends before a stop text; with a piece of the answer itself there is less of it.
+    let text = greedy["text"].as_str().expect("text");
+    let word = text.split_whitespace().nth(1).expect("two words");
+    let stopped = generate(&["--max-new-tokens", "24", "--stop", word, "--stop", "never there"]);
+    assert_eq!(stopped["stop"], "stop-string");
+    assert_eq!(stopped["text"].as_str().expect("text"), &text[..text.find(word).expect("there")]);
+    // The most tokens were reached.
+    let flagged = generate(&["--max-new-tokens", "1"]);
+    assert_eq!((&flagged["truncated"], &flagged["stop"]), (&Value::Bool(true), &Value::from("length")));
 }
 
 #[test]
@@ -270,6 +315,12 @@ fn generation_requests_that_make_no_sense_are_refused() {
     assert!(ask(&["--temperature", "0"]).contains("expected a number above 0"));
     assert!(ask(&["--temperature", "1", "--top-p", "1.5"]).contains("expected a number above 0 and at most 1"));
     assert!(ask(&["--top-p", "0.5"]).contains("--temperature"));
+    assert!(ask(&["-n", "2"]).contains("--temperature"), "without draws all answers are the same");
+    assert!(ask(&["--temperature", "1", "-n", "0"]).contains("invalid value '0'"));
+    assert!(ask(&["--temperature", "1", "--min-p", "2"]).contains("expected a number from 0 to 1"));
+    assert!(ask(&["--repetition-penalty", "0"]).contains("expected a number above 0"));
+    assert!(ask(&["--frequency-penalty", "inf"]).contains("expected a number"));
+    assert!(ask(&["--stop", ""]).contains("a value is required"));
     assert!(ask(&["--max-new-tokens", "100"]).contains("exceeds the model's context of 64 tokens"));
     let without_template = Made::replacing(b"tokenizer.chat_template", b"tokenizer.chat_templatf");
     let complaint = refused(&["model", "generate", "--model", text(&without_template.path), "--prompt", "ab"]);

@@ -70,10 +70,7 @@ fn verdict(body: &Value) -> Reply {
 
 fn command(workspace: &Workspace, service: &Service, arguments: &[&str]) -> Command {
     let mut command = workspace.command(arguments);
-    for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
-        command.env_remove(variable);
-    }
-    command.env("RETMASK_JUDGE_URL", service.url()).env("RETMASK_JUDGE_TOKEN", TOKEN).env("RETMASK_JUDGE_TIMEOUT", "1");
+    service.serve(&mut command, "JUDGE", TOKEN);
     command
 }
 

@@ -49,6 +49,14 @@ pub struct Provenance {
     pub duration_milliseconds: u64,
     /// Versions of the programs that made it, by name.
     pub tools: BTreeMap<String, String>,
+    /// Whether it is its maker's alone, because nobody can say what made it. It is given to no remote and written into no
+    /// archive.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A key's result. Immutable once committed.

@@ -62,6 +62,11 @@ pub trait Work: Send + Sync {
     /// The class of arithmetic the result depends on.
     fn numerics(&self) -> Option<Numerics>;
 
+    /// Whether its results are kept for their maker alone.
+    fn is_private(&self) -> bool {
+        false
+    }
+
     /// The program outside this process that does the work.
     fn program(&self) -> Option<&str> {
         None

@@ -60,6 +60,10 @@ impl<K: Kind> Work for Typed<K> {
         K::numerics(&self.parameters)
     }
 
+    fn is_private(&self) -> bool {
+        K::is_private(&self.parameters)
+    }
+
     fn program(&self) -> Option<&str> {
         K::program(&self.parameters)
     }

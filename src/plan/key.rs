@@ -2,7 +2,8 @@
 //!
 //! In the key: kind and epoch, parameters after default filling with defaults left out, inputs by port in
 //! declared order with media and content digest, the numerics class of kinds that compute with a model.
-//! Not in the key: stage names, paths, the pipeline file's form, threads, host, user, time.
+//! Not in the key: stage names, paths, the pipeline file's form, threads, host, time; the user in that of private
+//! results only, which nobody shares.
 //!
 //! Every field is framed as `name length (u32) | name | type tag (u8) | value length (u64) | value`, numbers
 //! little-endian, so no two different keys share an encoding. `docs/architecture.md` describes the format;
@@ -54,6 +55,12 @@ impl StageKey {
         Self { fields }
     }
 
+    /// A key of this user alone: those of others differ, in a shared store too.
+    pub fn private(mut self) -> Self {
+        self.fields.push(private_field());
+        self
+    }
+
     /// The canonical bytes the digest is taken over.
     #[cfg(test)]
     pub fn encode(&self) -> Vec<u8> {
@@ -80,6 +87,11 @@ pub(super) fn inputs_value(inputs: &[KeyInput]) -> Value {
 /// The class of arithmetic.
 pub(super) fn numerics_field(numerics: Numerics) -> (&'static str, Value) {
     ("numerics", text_map(&[("dtype", numerics.name()), ("backend", BACKEND)]))
+}
+
+/// Who may have a result that nobody can say what made it.
+pub(super) fn private_field() -> (&'static str, Value) {
+    ("private", Value::U64(rustix::process::geteuid().as_raw().into()))
 }
 
 fn text_map(entries: &[(&str, &str)]) -> Value {

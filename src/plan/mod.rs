@@ -213,7 +213,8 @@ impl<'a> Planner<'a> {
             inputs.push(KeyInput { role, media, digest: digest.to_string() });
         }
         let parameters = &self.parameters[index.0].values;
-        StageKey::new(stage.kind.name, stage.kind.epoch, parameters, &inputs, stage.work.numerics())
+        let key = StageKey::new(stage.kind.name, stage.kind.epoch, parameters, &inputs, stage.work.numerics());
+        if stage.work.is_private() { key.private() } else { key }
     }
 
     /// Whether the program that a stage runs is still the one in its key; a stage without one has not changed.

@@ -23,6 +23,8 @@ pub struct RowScopes {
     pub epoch: u32,
     pub inputs: Vec<KeyInput>,
     pub numerics: Option<Numerics>,
+    /// Whether they are their maker's alone.
+    pub private: bool,
 }
 
 impl RowScopes {
@@ -45,6 +47,7 @@ impl RowScopes {
             ("inputs", key::inputs_value(&inputs)),
         ];
         fields.extend(self.numerics.map(key::numerics_field));
+        fields.extend(self.private.then(key::private_field));
         Ok((key::digest(CONTEXT, &fields), key::to_json(&fields)))
     }
 }
@@ -64,6 +67,7 @@ mod tests {
             epoch: 2,
             inputs: vec![input("model", "t3:1"), input("mask", mask)],
             numerics: Some(Numerics::F32),
+            private: false,
         };
         let scope = |inputs: &'static [&'static str], seed: u32| RowScope {
             rows: "responses",
@@ -79,6 +83,7 @@ mod tests {
         assert_ne!(key(&first, &chosen), key(&first, &scope(&["model"], 2)));
         for other in [
             RowScopes { epoch: 3, ..first.clone() },
+            RowScopes { private: true, ..first.clone() },
             RowScopes { kind: "helmet", ..first.clone() },
             RowScopes { numerics: Some(Numerics::Bf16), ..first.clone() },
             RowScopes { inputs: vec![input("model", "t3:2")], ..first.clone() },

@@ -134,6 +134,7 @@ impl Job<'_> {
             epoch: self.stage.kind.epoch,
             inputs: self.resolved.inputs.clone(),
             numerics: self.stage.work.numerics(),
+            private: self.stage.work.is_private(),
         };
         let key = &self.resolved.key;
         if !self.reuse_rows {
@@ -188,6 +189,7 @@ impl Job<'_> {
                 created_milliseconds: milliseconds(created.duration_since(UNIX_EPOCH).unwrap_or_default()),
                 duration_milliseconds: milliseconds(duration),
                 tools: versions(),
+                private: self.stage.work.is_private(),
             },
         };
         let committed = store.commit(&record)?;

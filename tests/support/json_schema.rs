@@ -41,7 +41,7 @@ fn keyword_holds(
     let object = value.as_object();
     match keyword {
         // What the editor shows; `then` and `else` belong to `if`.
-        "$schema" | "$defs" | "title" | "description" | "default" | "format" | "then" | "else" => {}
+        "$schema" | "$defs" | "title" | "description" | "default" | "format" | "writeOnly" | "then" | "else" => {}
         "$ref" => {
             let pointer = rule.as_str().and_then(|text| text.strip_prefix('#')).expect("a reference in the schema");
             check(root, root.pointer(pointer).expect("it is there"), value, at, faults);

@@ -17,6 +17,8 @@ pub enum Reply {
     Status(u16, String),
     /// More is announced than comes.
     Cut,
+    /// A stream of pieces without an end.
+    CutStream,
     /// Nothing comes, and the connection stays for so long.
     Stall(Duration),
 }
@@ -76,6 +78,15 @@ impl Service {
         self.state.lock().expect("the state").answer = Arc::new(answer);
     }
 
+    /// Makes the program ask this service under this name, with this token, and wait for a second at most.
+    pub fn serve(&self, command: &mut std::process::Command, name: &str, token: &str) {
+        for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(variable);
+        }
+        command.env(format!("RETMASK_{name}_URL"), self.url()).env(format!("RETMASK_{name}_TOKEN"), token);
+        command.env(format!("RETMASK_{name}_TIMEOUT"), "1");
+    }
+
     /// The requests since the last look.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state.lock().expect("the state").asked)
@@ -115,6 +126,10 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             Reply::Text(text) => (200, text.as_str()),
             Reply::Status(status, text) => (*status, text.as_str()),
             Reply::Cut => (200, "{\"choices\": [{\"mess"),
+            Reply::CutStream => {
+                write!(writer, "HTTP/1.1 200 S\r\ntransfer-encoding: chunked\r\n\r\n7\r\n{{\"choic\r\n40\r\nes\": [")?;
+                return writer.shutdown(std::net::Shutdown::Both);
+            }
             Reply::Stall(time) => {
                 std::thread::sleep(*time);
                 return Ok(());

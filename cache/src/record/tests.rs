@@ -31,6 +31,7 @@ fn sample() -> Record {
             created_milliseconds: 1_800_000_000_000,
             duration_milliseconds: 12,
             tools: BTreeMap::from([("retmask".to_owned(), "0.1.0".to_owned())]),
+            private: false,
         },
     }
 }

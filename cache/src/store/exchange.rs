@@ -169,8 +169,8 @@ impl Store {
         Ok(None)
     }
 
-    /// Sends the result of a key to a remote: the blobs that it lacks, then the record. A result that is lost here is
-    /// given back with the reason.
+    /// Sends the result of a key to a remote: the blobs that it lacks, then the record. A result that is lost here, or
+    /// private, is given back with the reason.
     ///
     /// # Errors
     /// Environment: the remote cannot be written, the transfer was stopped, or this store cannot be read.
@@ -186,6 +186,9 @@ impl Store {
             Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };
+        if record.provenance.private {
+            return Ok(Err(MissReason::Private));
+        }
         remote.check_version()?;
         let mut blobs = BTreeMap::new();
         for output in &record.outputs {

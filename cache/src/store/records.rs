@@ -26,6 +26,8 @@ pub enum MissReason {
     MissingBlob { port: String, digest: Digest },
     #[error("the stored file {digest} of output `{port}` was damaged; it was put aside as {}", quarantined.display())]
     DamagedBlob { port: String, digest: Digest, quarantined: PathBuf },
+    #[error("it is its maker's alone: nobody can say what model made it, for no revision was declared")]
+    Private,
     #[error("the record and the stored files of output `{port}` contradict each other: {problem}")]
     Contradiction { port: String, problem: String },
 }

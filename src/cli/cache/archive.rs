@@ -57,6 +57,10 @@ pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<()> {
         Error::environment(format!("{name} cannot be exported: {reason}"))
             .with_hint("run the pipeline again: what is lost is made again")
     })?;
+    if packed.private > 0 {
+        let private = packed.private;
+        settings.printer.warn(&format!("{private} results are left out: they are their maker's alone"));
+    }
     let path = arguments.output.display().to_string();
     if settings.printer.json() {
         let object = json!({ "path": path, "results": packed.records, "files": packed.blobs, "bytes": packed.bytes,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retmask_cache::{Key, Pulled, Remote, Store};
+use retmask_cache::{Key, MissReason, Pulled, Pushed, Remote, Store};
 use serde_json::json;
 
 use super::super::{RemoteArguments, Settings};
@@ -60,11 +60,14 @@ pub fn push(arguments: &PushArguments, settings: &Settings) -> Result<()> {
     let meant = items::find(&store, &arguments.items)?;
     let mut done = Vec::new();
     for (key, name) in meant.results {
-        let pushed = store.push(&remote, &key, &|| false)?.map_err(|reason| {
-            Error::environment(format!("{name} cannot be given: {reason}"))
-                .with_hint("run the pipeline again: what is lost is made again")
-        })?;
-        let state = if pushed.fresh { "given" } else { "there already" };
+        let (pushed, state) = match store.push(&remote, &key, &|| false)? {
+            Ok(pushed) => (pushed, if pushed.fresh { "given" } else { "there already" }),
+            Err(MissReason::Private) => (Pushed::default(), "private"),
+            Err(reason) => {
+                return Err(Error::environment(format!("{name} cannot be given: {reason}"))
+                    .with_hint("run the pipeline again: what is lost is made again"));
+            }
+        };
         done.push(Transfer { key, name, state, files: pushed.blobs, bytes: pushed.bytes });
     }
     for run in &meant.runs {

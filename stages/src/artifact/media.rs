@@ -46,6 +46,10 @@ pub enum Media {
     Mask,
     /// A row per preference pair.
     Pairs,
+    /// A row per sampled response: what it was, and what became of it.
+    Responses,
+    /// A row per count of a sampling: instructions, responses, pairs.
+    SamplingCounts,
     /// A row per pair: log-probability sums under the reference model.
     ReferenceLogprobs,
     /// A row per optimiser step.
@@ -90,6 +94,8 @@ impl Media {
         Self::Trials,
         Self::Mask,
         Self::Pairs,
+        Self::Responses,
+        Self::SamplingCounts,
         Self::ReferenceLogprobs,
         Self::TrainingMetrics,
         Self::TrainingEvaluation,
@@ -122,6 +128,8 @@ impl Media {
             Self::Trials => "retmask/trials;v1",
             Self::Mask => "retmask/mask;v1",
             Self::Pairs => "retmask/pairs;v1",
+            Self::Responses => "retmask/responses;v1",
+            Self::SamplingCounts => "retmask/sampling-counts;v1",
             Self::ReferenceLogprobs => "retmask/reference-logprobs;v1",
             Self::TrainingMetrics => "retmask/training-metrics;v1",
             Self::TrainingEvaluation => "retmask/training-evaluation;v1",

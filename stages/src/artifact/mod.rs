@@ -8,6 +8,8 @@ pub mod pairs;
 pub mod predictions;
 pub mod published_scores;
 pub mod reference_logprobs;
+pub mod responses;
+pub mod sampling_counts;
 pub mod schema;
 pub mod table;
 pub mod training_evaluation;

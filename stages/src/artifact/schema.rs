@@ -30,7 +30,7 @@ fn optional(name: &str, data_type: DataType) -> Field {
 
 /// The schema of a table artifact; `None` for media that are not tables.
 pub fn of(media: Media) -> Option<Schema> {
-    use DataType::{Boolean, Float64, UInt32, UInt64, Utf8};
+    use DataType::{Boolean, Float64, LargeUtf8, UInt32, UInt64, Utf8};
     let fields = match media {
         // `score` is the mean over counted trials; `trial_scores` holds the counted trials in trial order.
         Media::HeadScores => vec![
@@ -76,6 +76,27 @@ pub fn of(media: Media) -> Option<Schema> {
             required("chosen_tokens", UInt32),
             required("rejected_tokens", UInt32),
         ],
+        // `row_id` is that of the pair it was sampled for; `side` is `chosen`, `rejected` or `candidate`; `fate` is `kept`, or
+        // why there is no pair; `text` and `prompt` are absent where they stand in the pair. All responses of a run
+        // together may have more bytes than 32 bits count.
+        Media::Responses => vec![
+            required("row_id", Utf8),
+            required("sample_index", UInt32),
+            required("side", Utf8),
+            required("fate", Utf8),
+            required("prompt_tokens", UInt32),
+            required("tokens", UInt32),
+            optional("stop", Utf8),
+            required("truncated", Boolean),
+            required("loop", Boolean),
+            optional("score", Float64),
+            optional("reasoning", LargeUtf8),
+            optional("text", LargeUtf8),
+            optional("prompt", LargeUtf8),
+            optional("problem", Utf8),
+        ],
+        // `of` is `records`, `responses` or `pairs`.
+        Media::SamplingCounts => vec![required("of", Utf8), required("what", Utf8), required("count", UInt64)],
         // Sums of log-probabilities over response tokens under the reference model, in nats.
         Media::ReferenceLogprobs => vec![
             required("row_id", Utf8),

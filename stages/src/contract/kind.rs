@@ -40,6 +40,12 @@ pub trait Kind: 'static {
         None
     }
 
+    /// Whether nobody can say what made a result: a model on a server, say, that no revision was declared of. Such results
+    /// are kept for their maker alone.
+    fn is_private(_parameters: &Self::Parameters) -> bool {
+        false
+    }
+
     /// Checks what types cannot: ranges and combinations. Runs when the pipeline is read.
     fn validate(parameters: &Self::Parameters) -> Result<(), ParameterError>;
 

@@ -12,30 +12,12 @@ use crate::helmet::dataset;
 use crate::helmet_score::tables::{write_notes, write_scores};
 use crate::helmet_score::{ExampleScore, Note};
 use crate::remote::chat::{self, Chat};
-use crate::remote::{Address, Client, Failure, ask_all};
-use crate::rows::{Reader, Row, RowResult, Writer, work_through};
+use crate::remote::verdict::{self, Verdict};
+use crate::remote::{Address, Client, ask_all};
+use crate::rows::{Row, work_through};
 
 /// The judge's numbers, or why there are none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Verdict(Result<Vec<u32>, String>);
-
-impl RowResult for Verdict {
-    fn write(&self, bytes: &mut Writer) {
-        bytes.byte(u8::from(self.0.is_ok()));
-        match &self.0 {
-            Ok(numbers) => bytes.numbers(numbers),
-            Err(why) => bytes.text(why),
-        }
-    }
-
-    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
-        Some(Self(match bytes.byte()? {
-            1 => Ok(bytes.numbers()?),
-            0 => Err(bytes.text()?),
-            _ => return None,
-        }))
-    }
-}
+type Numbers = Verdict<Vec<u32>>;
 
 /// Does the stage's work.
 pub fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
@@ -57,7 +39,7 @@ pub fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context:
 }
 
 /// A verdict for every question, in the order of the answers and of their questions.
-fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageResult<Vec<Verdict>> {
+fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageResult<Vec<Numbers>> {
     let flat: Vec<_> = all.iter().flat_map(|answer| &answer.calls).collect();
     let rows: Vec<Row> = flat
         .iter()
@@ -69,7 +51,7 @@ fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageR
         .collect();
     let scope = RowScope::new("verdicts", &[], parameters, &[])?;
     work_through(context, vec![context.rows(&scope)?], &rows, &mut |missing, made| {
-        let client = Client::new(Address::from_environment("JUDGE")?);
+        let client = Client::new(Address::from_environment(verdict::SERVICE)?);
         context.progress().phase("ask the judge", "verdicts", missing.len() as u64);
         let ask = |place: usize| {
             let call = flat[missing[place]];
@@ -81,7 +63,7 @@ fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageR
             };
             let body = |attempt: u32| chat.request(&call.prompt, parameters.seed.wrapping_add(attempt.into()));
             let read = |reply: &serde_json::Value| call.question.read(chat::text(reply)?);
-            verdict(client.post(chat::PATH, body, context.cancel(), read))
+            Verdict::of(client.post(chat::PATH, body, context.cancel(), read))
         };
         ask_all(missing.len(), ask, |place, verdict| {
             made.done(missing[place], verdict)?;
@@ -91,27 +73,11 @@ fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageR
     })
 }
 
-/// What one question came to: a failure that is about this question alone is no error.
-fn verdict(reply: Result<Vec<u32>, Failure>) -> StageResult<Verdict> {
-    match reply {
-        Ok(numbers) => Ok(Verdict(Ok(numbers))),
-        Err(Failure::Unusable(why)) => Ok(Verdict(Err(why))),
-        Err(Failure::Refused(why)) => Ok(Verdict(Err(format!("the service refuses the question: {why}")))),
-        Err(Failure::Denied(why)) => Err(StageError::environment(format!("the judge's service refuses: {why}"))
-            .with_hint(
-                "check RETMASK_JUDGE_URL (it ends in the version: https://host/v1), RETMASK_JUDGE_TOKEN and `model`",
-            )),
-        Err(Failure::Unanswered(why)) => Err(StageError::environment(format!("the judge does not answer: {why}"))
-            .with_hint("the verdicts so far are kept; run again to go on from there")),
-        Err(Failure::Stopped) => Err(StageError::interrupted()),
-    }
-}
-
 /// A score for every answer with all its verdicts, and a note for each reason why others have none.
 fn scored(
     predictions: &[Prediction],
     all: &[Calls],
-    verdicts: &[Verdict],
+    verdicts: &[Numbers],
     context: &Context,
 ) -> StageResult<(Vec<ExampleScore>, Vec<Note>)> {
     let mut scores = Vec::new();

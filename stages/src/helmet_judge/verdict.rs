@@ -1,6 +1,6 @@
 //! What a judge's reply says, checked; and the score that verdicts give.
 
-use serde_json::{Map, Value};
+use crate::remote::verdict::last_object;
 
 /// What is asked of the judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Question {
     /// # Errors
     /// When there is no such object, a number is missing, or is beyond what it counts.
     pub fn read(self, reply: &str) -> Result<Vec<u32>, String> {
-        let object = last_object(reply).ok_or("the reply holds no JSON verdict")?;
+        let object = last_object(reply)?;
         let number = |name: &str, most: u32| {
             let value = object.get(name).ok_or_else(|| format!("the verdict has no `{name}`"))?;
             let number = value
@@ -74,21 +74,6 @@ pub fn score(questions: &[Question], verdicts: &[Vec<u32>]) -> Option<f64> {
         }
         _ => None,
     }
-}
-
-/// The object from the last `{` that has a `}` to the first of these, as HELMET looks for it; else that in the last block
-/// of JSON.
-fn last_object(reply: &str) -> Option<Map<String, Value>> {
-    let parsed = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
-    let mut last = None;
-    let mut rest = reply;
-    while let Some((_, inner)) = rest.split_once('{') {
-        let Some((body, after)) = inner.split_once('}') else { break };
-        last = Some(format!("{{{body}}}"));
-        rest = after;
-    }
-    let block = || reply.rsplit_once("```json").and_then(|(_, block)| block.split_once("```"));
-    last.as_deref().and_then(parsed).or_else(|| block().and_then(|(block, _)| parsed(block.trim())))
 }
 
 #[cfg(test)]

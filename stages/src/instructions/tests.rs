@@ -2,11 +2,16 @@ use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int64Array, ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    StructArray, StructBuilder,
+};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
@@ -247,6 +252,122 @@ fn a_turn_that_cannot_be_read_is_named() {
     assert!(fault(tool).contains("`messages[0]`: the role `tool` is none of"));
     let null = r#"{"messages": [{"role": "user", "content": null}]}"#;
     assert!(fault(null).contains("`messages[0]`: `content` is null; expected a text"));
+}
+
+/// Values of one JSON type as a column; what is missing is null.
+fn column(values: &[&Value]) -> ArrayRef {
+    let given = || values.iter().copied().filter(|value| !value.is_null());
+    let valid: Vec<bool> = values.iter().map(|value| !value.is_null()).collect();
+    match given().next() {
+        Some(Value::Bool(_)) => Arc::new(BooleanArray::from_iter(values.iter().map(|value| value.as_bool()))),
+        Some(Value::Number(_)) => Arc::new(Int64Array::from_iter(values.iter().map(|value| value.as_i64()))),
+        Some(Value::Array(_)) => {
+            let lists = || values.iter().map(|value| value.as_array().map_or(&[][..], Vec::as_slice));
+            let items = column(&lists().flatten().collect::<Vec<_>>());
+            let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+            let offsets = OffsetBuffer::from_lengths(lists().map(<[Value]>::len));
+            Arc::new(ListArray::new(field, offsets, items, Some(valid.into())))
+        }
+        Some(Value::Object(_)) => {
+            let names: std::collections::BTreeSet<&String> =
+                given().flat_map(|value| value.as_object().unwrap().keys()).collect();
+            let columns: Vec<(Arc<Field>, ArrayRef)> = names
+                .into_iter()
+                .map(|name| {
+                    let column = column(&values.iter().map(|value| &value[name.as_str()]).collect::<Vec<_>>());
+                    (Arc::new(Field::new(name, column.data_type().clone(), true)), column)
+                })
+                .collect();
+            let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+            Arc::new(StructArray::new(fields.into(), columns, Some(valid.into())))
+        }
+        _ => Arc::new(StringArray::from_iter(values.iter().map(|value| value.as_str()))),
+    }
+}
+
+/// Records in the style of every data set, with the fields that these have besides: two prompts and a copy of the
+/// first.
+fn every_data_set() -> Vec<(&'static str, Format, Vec<Value>)> {
+    let said = |text: &str| json!([{"role": "user", "content": text}, {"role": "assistant", "content": "Sure."}]);
+    let lmsys = |id: &str, text: &str| {
+        json!({"conversation_id": id, "model": "vicuna-13b", "conversation": said(text), "turn": 1, "language": "English",
+            "openai_moderation": [{"flagged": false, "categories": {"hate": false}}], "redacted": false})
+    };
+    let synth = |id: &str, text: &str| json!({"conversation_id": id, "conversation": said(text), "synthesized_request": text, "answers": ["Sure."]});
+    let wildchat = |hash: &str, text: &str| {
+        let turn = |role: &str, text: &str| {
+            json!({"content": text, "country": "Malta", "hashed_ip": null, "header": {"user-agent": "x"}, "language": "English",
+                "redacted": false, "role": role, "toxic": false, "turn_identifier": 3})
+        };
+        json!({"conversation_hash": hash, "model": "gpt-4", "timestamp": 17, "turn": 1, "language": "English",
+            "redacted": false, "toxic": false, "conversation": [turn("user", text), turn("assistant", "Sure.")]})
+    };
+    let guru = |source: &str, text: &str| {
+        json!({"data_source": source, "prompt": [{"role": "user", "content": text}], "ability": "math",
+            "reward_model": {"ground_truth": "4", "style": "rule"}, "extra_info": {"index": 4}})
+    };
+    let alpaca =
+        |input: &str, text: &str| json!({"instruction": text, "input": input, "output": "Sure.", "text": "all"});
+    let sharegpt = |id: &str, text: &str| json!({"id": id, "conversations": [{"from": "human", "value": text}, {"from": "gpt", "value": "Sure."}]});
+    let openai = |name: &str, text: &str| json!({"messages": said(text), "tools": name});
+    let records = |of: &dyn Fn(&str, &str) -> Value, marks: [&str; 3]| {
+        vec![of(marks[0], "First?"), of(marks[1], "Second?"), of(marks[2], "First?")]
+    };
+    let ids = ["a", "b", "c"];
+    vec![
+        ("LMSYS-Chat-1M", Format::Lmsys, records(&lmsys, ids)),
+        ("LMSYS-Chat-1M-Synth", Format::Lmsys, records(&synth, ids)),
+        ("WildChat", Format::Wildchat, records(&wildchat, ids)),
+        ("Guru", Format::Guru, records(&guru, ids)),
+        ("Alpaca", Format::Instruction, records(&alpaca, ["", " ", ""])),
+        ("ShareGPT", Format::Sharegpt, records(&sharegpt, ids)),
+        ("OpenAI messages", Format::Messages, records(&openai, ids)),
+    ]
+}
+
+#[test]
+fn every_data_set_reads_alike_as_lines_gzip_and_parquet_detected_or_declared() {
+    for (name, format, records) in every_data_set() {
+        let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+        let names: Vec<&String> = records[0].as_object().unwrap().keys().collect();
+        let columns = names.iter().map(|name| {
+            let values: Vec<&Value> = records.iter().map(|record| &record[name.as_str()]).collect();
+            (name.as_str(), column(&values))
+        });
+        let table = parquet(columns.collect());
+        for bytes in [lines.as_bytes(), &gzip(lines.as_bytes()), &table] {
+            for format in [Format::Auto, format] {
+                let found = read_bytes_as(bytes, &Selection { format, ..english() }).unwrap();
+                assert_eq!(spelt(&found), ["First?", "Second?"], "{name}");
+                assert_eq!(found.skipped, Skipped { duplicates: 1, ..Skipped::default() }, "{name}");
+                let full = Selection { format, history: History::Full, ..english() };
+                assert_eq!(read_bytes_as(bytes, &full).unwrap().prompts, found.prompts, "{name}");
+            }
+        }
+        // A row that is malformed is named by its line, and by its row.
+        let place = field_of(format);
+        let mut broken = records.clone();
+        broken[1][place] = json!(null);
+        let lines: String = broken.iter().map(|record| format!("{record}\n")).collect();
+        assert!(
+            fault(lines.as_bytes()).contains(&format!("line 2: `{place}` is null")),
+            "{name}: {}",
+            fault(lines.as_bytes())
+        );
+        let found = read_bytes_as(lines.as_bytes(), &Selection { max_bad_rows: 1, ..english() }).unwrap();
+        assert_eq!((found.bad.count, spelt(&found)), (1, vec!["First?".to_owned()]), "{name}");
+    }
+}
+
+/// The field of a style that holds what is asked.
+fn field_of(format: Format) -> &'static str {
+    match format {
+        Format::Instruction => "instruction",
+        Format::Sharegpt => "conversations",
+        Format::Messages => "messages",
+        Format::Guru => "prompt",
+        _ => "conversation",
+    }
 }
 
 #[test]

@@ -33,14 +33,30 @@ impl Address {
     /// # Errors
     /// `Environment` when there is none, or a variable cannot be used; no message holds a value of the token.
     pub fn from_environment(name: &str) -> StageResult<Self> {
+        Self::find(name, None)
+    }
+
+    /// The same; where the environment names none, the service at this address, which a pipeline may say. It gets no token.
+    ///
+    /// # Errors
+    /// As [`Self::from_environment`]; when there is a token and the environment does not say for which address.
+    pub fn find(name: &str, of_pipeline: Option<&str>) -> StageResult<Self> {
         let variable = |what: &str| format!("RETMASK_{name}_{what}");
         let read = |what: &str| std::env::var(variable(what)).ok().filter(|value| !value.is_empty());
         let refuse = |what: &str, why: &str| StageError::environment(format!("{} {why}", variable(what)));
-        let url = read("URL").ok_or_else(|| {
-            refuse("URL", "is not set; it names the service that this stage asks")
-                .with_hint(format!("{} holds the token, where one is needed", variable("TOKEN")))
-        })?;
+        let (url, of_environment) = match (read("URL"), of_pipeline) {
+            (Some(url), _) => (url, true),
+            (None, Some(url)) => (url.to_owned(), false),
+            (None, None) => {
+                return Err(refuse("URL", "is not set; it names the service that this stage asks")
+                    .with_hint(format!("{} holds the token, where one is needed", variable("TOKEN"))));
+            }
+        };
         let token = match read("TOKEN") {
+            Some(_) if !of_environment => {
+                let why = "is set, and the address stands in the pipeline: a token goes nowhere that a file says";
+                return Err(refuse("TOKEN", why).with_hint(format!("say the address in {}", variable("URL"))));
+            }
             Some(token) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Some(Secret(token)),
             Some(_) => return Err(refuse("TOKEN", "is no token: it holds other than visible ASCII characters")),
             None => None,
@@ -56,7 +72,10 @@ impl Address {
             }
             None => SILENCE,
         };
-        Self::new(&url, token, silence).map_err(|why| refuse("URL", why))
+        Self::new(&url, token, silence).map_err(|why| match of_environment {
+            true => refuse("URL", why),
+            false => StageError::input(format!("`base-url` {why}")),
+        })
     }
 
     fn new(url: &str, token: Option<Secret>, silence: Duration) -> Result<Self, &'static str> {

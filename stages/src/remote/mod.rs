@@ -7,7 +7,8 @@ mod address;
 pub mod chat;
 mod client;
 mod pool;
+pub mod verdict;
 
 pub use address::{Address, Secret};
 pub use client::{Client, Failure};
-pub use pool::ask_all;
+pub use pool::{WORKERS, ask_all, ask_some};

@@ -5,15 +5,28 @@ use std::sync::mpsc;
 
 use crate::contract::StageResult;
 
-/// Requests at a time.
-const WORKERS: usize = 8;
+/// Requests at a time, unless somebody says otherwise.
+pub const WORKERS: usize = 8;
 
-/// Asks for each of `count` items and hands every answer over as soon as it is there, on this thread. After the first
-/// error no further item is asked for.
+/// As [`ask_some`], [`WORKERS`] at a time.
+///
+/// # Errors
+/// As [`ask_some`].
+pub fn ask_all<T: Send>(
+    count: usize,
+    ask: impl Fn(usize) -> StageResult<T> + Sync,
+    done: impl FnMut(usize, T) -> StageResult<()>,
+) -> StageResult<()> {
+    ask_some(WORKERS, count, ask, done)
+}
+
+/// Asks for each of `count` items, so many at a time, and hands every answer over as soon as it is there, on this thread.
+/// After the first error no further item is asked for.
 ///
 /// # Errors
 /// The first of `ask` and `done`.
-pub fn ask_all<T: Send>(
+pub fn ask_some<T: Send>(
+    workers: usize,
     count: usize,
     ask: impl Fn(usize) -> StageResult<T> + Sync,
     mut done: impl FnMut(usize, T) -> StageResult<()>,
@@ -21,7 +34,7 @@ pub fn ask_all<T: Send>(
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let (sender, answers) = mpsc::channel();
-        for _ in 0..WORKERS.min(count) {
+        for _ in 0..workers.min(count) {
             let (sender, next, stopped, ask) = (sender.clone(), &next, &stopped, &ask);
             scope.spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {

@@ -1,26 +1,37 @@
-//! `sample-pairs`: the model answers instructions, and so does what is worse: the model with heads masked, or a smaller
-//! one; each pair of answers prefers the former.
+//! `sample-pairs`: a model answers instructions, and so does what is worse: the model with heads masked, a smaller one, or
+//! the model itself on a bad draw, as a judge finds; each pair of answers prefers the better one.
 
 mod answer;
+mod judge;
 mod pairing;
 mod parameters;
 mod prompts;
 mod repetition;
 mod run;
+mod server;
 mod side;
 mod stop;
+mod tables;
 
-pub use parameters::{Parameters, Subset};
+pub use answer::{opens_thoughts, split};
+pub use judge::Judge;
+pub use parameters::{Engine, Parameters, Subset};
+pub use repetition::ends_in_a_loop;
+pub use server::Server;
+pub use stop::{StopWatch, up_to_a_stop};
 
 use retmask_model::Numerics;
 
-use crate::artifact::{Media, pairs};
+use crate::artifact::{Media, pairs, responses, sampling_counts};
 use crate::contract::{
     Arity, Context, InputPort, Inputs, Kind, OutputPort, Outputs, ParameterError, StageError, StageResult,
 };
 use crate::instructions;
+use crate::remote::verdict::Verdict;
+use pairing::{Dropped, Flags, Reason};
 use prompts::Prompt;
-use side::Answerers;
+use side::{Answer, Answerers};
+use tables::{Found, Sampled};
 
 /// The stage kind.
 pub struct SamplePairs;
@@ -29,11 +40,16 @@ impl Kind for SamplePairs {
     type Parameters = Parameters;
 
     const NAME: &'static str = "sample-pairs";
-    const EPOCH: u32 = 2;
-    const SUMMARY: &'static str =
-        "Sample preference pairs: answers of the model, and of the model with heads masked or of another one";
+    const EPOCH: u32 = 3;
+    const SUMMARY: &'static str = "Sample preference pairs: answers of the model, and worse ones: with heads masked, of another model, \
+                                   or the worst of several by a judge";
     const INPUTS: &'static [InputPort] = &[
-        InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model that answers" },
+        InputPort {
+            name: "model",
+            media: &[Media::Model],
+            arity: Arity::Optional,
+            summary: "The model that answers, unless one on a server does",
+        },
         InputPort {
             name: "mask",
             media: &[Media::Mask],
@@ -53,15 +69,34 @@ impl Kind for SamplePairs {
             summary: "Instructions to answer: JSONL, JSONL.gz or Parquet",
         },
     ];
-    const OUTPUTS: &'static [OutputPort] =
-        &[OutputPort { name: "pairs", media: Media::Pairs, summary: "A row per preference pair" }];
+    const OUTPUTS: &'static [OutputPort] = &[
+        OutputPort { name: "pairs", media: Media::Pairs, summary: "A row per preference pair" },
+        OutputPort {
+            name: "responses",
+            media: Media::Responses,
+            summary: "A row per response: thoughts, flaws, score, and why there is no pair",
+        },
+        OutputPort {
+            name: "counts",
+            media: Media::SamplingCounts,
+            summary: "How many records, responses and pairs there were, and what became of them",
+        },
+    ];
 
     fn numerics(parameters: &Self::Parameters) -> Option<Numerics> {
         Some(parameters.numerics)
     }
 
+    fn is_private(parameters: &Parameters) -> bool {
+        parameters.is_undeclared()
+    }
+
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()
+    }
+
+    fn validate_inputs(parameters: &Parameters, roles: &[String]) -> Result<(), ParameterError> {
+        parameters.rejects(|port| roles.iter().any(|role| role == port)).map(drop)
     }
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
@@ -79,33 +114,73 @@ impl Kind for SamplePairs {
         for fault in &found.bad.told {
             context.progress().log(&format!("malformed: {fault}"));
         }
+        let found_counts = Found::of(&found);
         let mut maps = run::open_rows(parameters, &answerers, context)?;
         let fits = |prompt: &Prompt| run::fits(parameters, &answerers, &mut maps, prompt);
         let (prompts, left_out) = prompts::build(parameters, found.prompts, fits, check)?;
         let answers = run::run(parameters, &answerers, &prompts, maps, context)?;
-        let (pairs, dropped, flags) = pairing::pair(&prompts, parameters, answers);
-        let too_long = left_out + dropped.too_long / parameters.samples as usize;
-        let window = answerers.window();
-        let new_tokens = parameters.max_new_tokens;
-        if too_long > 0 {
+        let flags = pairing::flags(&answers);
+        let verdicts = judged(parameters, &prompts, &answers, &flags, context)?;
+        let fates = pairing::fates(parameters, &answers, &flags, verdicts.as_deref());
+        let dropped = Dropped(&fates);
+        let sampled = Sampled {
+            parameters,
+            prompts: &prompts,
+            answers: &answers,
+            flags: &flags,
+            verdicts: verdicts.as_deref(),
+            fates: &fates,
+        };
+        if let (true, Some(window)) = (left_out > 0, answerers.window()) {
             context.progress().log(&format!(
-                "{too_long} instructions skipped: with {new_tokens} new tokens they exceed the model's window of {window} tokens",
+                "{left_out} instructions skipped: with {} new tokens they exceed the window of {window} tokens",
+                parameters.max_new_tokens
             ));
         }
-        if dropped.too_long == prompts.len() * parameters.samples as usize {
+        let counts = sampled.counts(&found_counts, left_out);
+        for count in counts.iter().filter(|count| count.of == "responses" && count.count > 0) {
+            context.progress().log(&format!("responses, {}: {}", count.what, count.count));
+        }
+        let kept = fates.len() - Reason::ALL.into_iter().map(|reason| dropped.count(reason)).sum::<usize>();
+        context.progress().log(&format!("{kept} of {} pairs kept; dropped: {dropped}", fates.len()));
+        if let (true, Some(window)) = (dropped.count(Reason::TooLong) == fates.len(), answerers.window()) {
             return Err(StageError::input(format!(
-                "{}: no instruction fits the model's window of {window} tokens with {new_tokens} new ones",
+                "{}: no instruction fits the model's window of {window} tokens with {} new ones",
                 input.path.display(),
+                parameters.max_new_tokens
             ))
             .with_hint("lower `max-new-tokens`"));
         }
-        let sampled = prompts.len() * parameters.samples as usize - dropped.too_long;
-        context.progress().log(&format!("of the sampled responses, {flags}"));
-        context.progress().log(&format!("{} of {sampled} pairs kept; dropped: {dropped}", pairs.len()));
-        if pairs.is_empty() {
-            return Err(StageError::input(format!("none of {sampled} pairs can be learnt from: {dropped}"))
+        if kept == 0 {
+            return Err(StageError::input(format!("none of {} pairs can be learnt from: {dropped}", fates.len()))
                 .with_hint("mask other heads, raise `max-new-tokens`, or take more instructions"));
         }
+        responses::write(&outputs.path("responses"), &sampled.rows())?;
+        sampling_counts::write(&outputs.path("counts"), &counts)?;
+        let pairs = pairing::pairs(&prompts, parameters, answers, &fates);
         pairs::write(&outputs.path("pairs"), &pairs)
     }
+}
+
+/// The verdicts on the responses that are worth one, by their places; `None` where nobody judges.
+fn judged(
+    parameters: &Parameters,
+    prompts: &[Prompt],
+    answers: &[Answer],
+    flags: &[Flags],
+    context: &Context,
+) -> StageResult<Option<Vec<Option<Verdict<f64>>>>> {
+    let Some(judge) = &parameters.judge else { return Ok(None) };
+    let places = pairing::to_judge(parameters, answers, flags);
+    let layout = run::Layout::new(parameters);
+    let asked: Vec<(&Prompt, &str)> =
+        places.iter().map(|&place| (&prompts[layout.draw(place).prompt], pairing::text(&answers[place]))).collect();
+    let mut verdicts = vec![None; answers.len()];
+    for (place, verdict) in places.into_iter().zip(judge::verdicts(judge, &asked, context)?) {
+        if let Err(why) = &verdict.0 {
+            context.progress().log(&format!("no verdict: {why}"));
+        }
+        verdicts[place] = Some(verdict);
+    }
+    Ok(Some(verdicts))
 }

@@ -6,6 +6,8 @@ use retmask_model::spec::Yarn;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::judge::Judge;
+use super::server::Server;
 use crate::contract::ParameterError;
 use crate::instructions::{Format, History, Selection};
 
@@ -20,10 +22,42 @@ pub enum Subset {
     Random,
 }
 
+/// Where the model runs that gives the chosen answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// In this program: the model at the input `model`.
+    #[default]
+    Local,
+    /// On a server that speaks OpenAI's chat completions, as `server` declares it.
+    Openai,
+}
+
+/// Where rejected answers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejects {
+    /// The model itself with heads masked.
+    Mask,
+    /// The model at `rejected-model`.
+    Model,
+    /// The model on `rejected-server`.
+    Server,
+    /// The model itself, of whose answers a judge takes the worst.
+    Judge,
+}
+
 /// Parameters of `sample-pairs`. The defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Parameters {
+    /// Where the model runs that gives the chosen answers.
+    pub engine: Engine,
+    /// With `engine: openai`, the model that gives the chosen answers.
+    pub server: Option<Server>,
+    /// With `engine: openai`, the model on a server that gives the rejected answers.
+    pub rejected_server: Option<Server>,
+    /// In place of a mask or another model: several answers of the model, of which a judge takes the best and the worst.
+    pub judge: Option<Judge>,
     /// Logits are divided by this; at 0 the best token is taken.
     pub temperature: f64,
     /// Tokens are drawn from the smallest set whose probability reaches this.
@@ -71,7 +105,8 @@ pub struct Parameters {
     pub max_characters: Option<usize>,
     /// Rows that may be malformed; they are told in the log and skipped.
     pub max_bad_rows: usize,
-    /// Stretches the model's window by YaRN, to `factor` times `original-context` tokens.
+    /// Stretches the window of the model at `model` by YaRN, to `factor` times `original-context` tokens. That of another
+    /// model stays as it is.
     pub yarn: Option<Yarn>,
     /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16.
     pub numerics: Numerics,
@@ -80,6 +115,10 @@ pub struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
+            engine: Engine::Local,
+            server: None,
+            rejected_server: None,
+            judge: None,
             temperature: 0.6,
             top_p: 1.0,
             top_k: 0,
@@ -161,6 +200,13 @@ impl Parameters {
         if self.temperature == 0.0 && self.samples > 1 {
             return refuse("samples", "at temperature 0 all samples of an instruction are the same".into());
         }
+        if self.temperature == 0.0 && self.judge.is_some() {
+            return refuse("judge", "at temperature 0 all samples of an instruction are the same".into());
+        }
+        if let Some(judge) = &self.judge {
+            judge.check()?;
+        }
+        self.check_engine()?;
         if self.max_new_tokens == 0 {
             return refuse("max-new-tokens", "0 tokens make no response; expected at least 1".into());
         }
@@ -174,5 +220,151 @@ impl Parameters {
             return refuse("limit", "0 instructions make no pair; expected at least 1".into());
         }
         Ok(())
+    }
+
+    fn check_engine(&self) -> Result<(), ParameterError> {
+        for (name, server) in [("server", &self.server), ("rejected-server", &self.rejected_server)] {
+            match (server, self.engine) {
+                (Some(_), Engine::Local) => {
+                    return Err(ParameterError::new(name, "is for `engine: openai`; the engine is `local`"));
+                }
+                (Some(server), Engine::Openai) => server.check(name)?,
+                (None, _) => {}
+            }
+        }
+        if self.engine == Engine::Openai {
+            if self.server.is_none() {
+                let message = "`openai` needs `server`: the model's name there, and its revision";
+                return Err(ParameterError::new("engine", message));
+            }
+            if self.yarn.is_some() {
+                return Err(ParameterError::new("yarn", "the window of a server's model is set at the server"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where rejected answers come from, by the parameters and the inputs that are connected.
+    ///
+    /// # Errors
+    /// A refusal when there is no source or are several, when there is no model, or when a mask is to be applied on a
+    /// server.
+    pub fn rejects(&self, connected: impl Fn(&str) -> bool) -> Result<Rejects, ParameterError> {
+        let refuse = |field: &str, message: String| Err(ParameterError::new(field, message));
+        match self.engine {
+            Engine::Local if !connected("model") => {
+                return refuse("engine", "`local` needs the model at the input `model`".into());
+            }
+            Engine::Openai if connected("mask") => {
+                return refuse(
+                    "engine",
+                    "no mask can be applied on a server: heads are masked inside this program. Take the rejected answers \
+                     from another model (`rejected-model`, `rejected-server`; `retmask model export --mask` writes one with \
+                     heads masked for good), or have a `judge` choose"
+                        .into(),
+                );
+            }
+            Engine::Openai if connected("model") => {
+                let message = "with `openai` the model on `server` answers: leave the input `model` out";
+                return refuse("engine", message.into());
+            }
+            Engine::Local | Engine::Openai => {}
+        }
+        let sources = [
+            ("mask", Rejects::Mask, connected("mask")),
+            ("rejected-model", Rejects::Model, connected("rejected-model")),
+            ("rejected-server", Rejects::Server, self.rejected_server.is_some()),
+            ("judge", Rejects::Judge, self.judge.is_some()),
+        ];
+        let given: Vec<_> = sources.into_iter().filter(|(_, _, given)| *given).collect();
+        match given.as_slice() {
+            [(_, source, _)] => Ok(*source),
+            [] => refuse(
+                "mask",
+                "nothing tells the rejected answers from the chosen ones: connect `mask`, or another model at \
+                 `rejected-model`, or have a `judge` choose"
+                    .into(),
+            ),
+            several => {
+                let names: Vec<String> = several.iter().map(|(name, ..)| format!("`{name}`")).collect();
+                refuse(several[1].0, format!("rejected answers come from one source; here are {}", names.join(" and ")))
+            }
+        }
+    }
+
+    /// How many responses a pair is made of.
+    pub fn responses_of_a_pair(&self) -> usize {
+        self.judge.as_ref().map_or(2, |judge| judge.responses as usize)
+    }
+
+    /// Whether nobody knows exactly which model answers.
+    pub fn is_undeclared(&self) -> bool {
+        [&self.server, &self.rejected_server].into_iter().flatten().any(|server| server.revision.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served(engine: Engine) -> Parameters {
+        let server = Server { model: "m".into(), ..Server::default() };
+        Parameters { engine, server: Some(server), ..Parameters::default() }
+    }
+
+    #[test]
+    fn rejected_answers_come_from_one_source() {
+        let of = |parameters: &Parameters, inputs: &[&str]| {
+            parameters.rejects(|name| inputs.contains(&name)).map_err(|error| error.message)
+        };
+        let local = Parameters::default();
+        assert_eq!(of(&local, &["model", "mask"]), Ok(Rejects::Mask));
+        assert_eq!(of(&local, &["model", "rejected-model"]), Ok(Rejects::Model));
+        let judged = Parameters { judge: Some(Judge { model: "j".into(), ..Judge::default() }), ..local.clone() };
+        assert_eq!(of(&judged, &["model"]), Ok(Rejects::Judge));
+        assert!(of(&judged, &["model", "mask"]).unwrap_err().contains("here are `mask` and `judge`"));
+        assert!(of(&local, &["model", "mask", "rejected-model"]).unwrap_err().contains("one source"));
+        assert!(of(&local, &["model"]).unwrap_err().contains("nothing tells"));
+        assert!(of(&local, &["mask"]).unwrap_err().contains("needs the model"));
+        let remote = served(Engine::Openai);
+        assert_eq!(of(&remote, &["rejected-model"]), Ok(Rejects::Model));
+        let both = Parameters { rejected_server: remote.server.clone(), ..remote.clone() };
+        assert_eq!(of(&both, &[]), Ok(Rejects::Server));
+        assert!(of(&remote, &["mask"]).unwrap_err().contains("no mask can be applied on a server"));
+        assert!(of(&remote, &["model", "rejected-model"]).unwrap_err().contains("leave the input `model` out"));
+    }
+
+    #[test]
+    fn servers_are_declared_with_their_engine() {
+        assert_eq!(served(Engine::Openai).check(), Ok(()));
+        assert_eq!(served(Engine::Local).check().unwrap_err().field, "server");
+        let nobody = Parameters { engine: Engine::Openai, ..Parameters::default() };
+        assert_eq!(nobody.check().unwrap_err().field, "engine");
+        let of = |server| Parameters { server: Some(server), ..served(Engine::Openai) };
+        assert_eq!(of(Server::default()).check().unwrap_err().field, "server.model");
+        let empty = Server { model: "m".into(), revision: Some(" ".into()), ..Server::default() };
+        assert_eq!(of(empty).check().unwrap_err().field, "server.revision");
+        let still = Parameters { temperature: 0.0, judge: Some(Judge::default()), ..Parameters::default() };
+        assert_eq!(still.check().unwrap_err().field, "judge");
+    }
+
+    #[test]
+    fn only_a_declared_model_is_known() {
+        assert!(!Parameters::default().is_undeclared());
+        let declared = |revision: Option<&str>| {
+            Some(Server { model: "m".into(), revision: revision.map(str::to_owned), ..Server::default() })
+        };
+        let of = |server, rejected_server| Parameters { server, rejected_server, ..Parameters::default() };
+        assert!(of(declared(None), None).is_undeclared());
+        assert!(!of(declared(Some("1")), None).is_undeclared());
+        assert!(of(declared(Some("1")), declared(None)).is_undeclared());
+    }
+
+    #[test]
+    fn where_a_server_is_stands_in_no_key() {
+        let with = Server { base_url: Some("http://h/v1".into()), concurrency: 3, ..Server::default() };
+        assert_eq!(serde_json::to_value(with).unwrap(), serde_json::to_value(Server::default()).unwrap());
+        let with = Judge { base_url: Some("http://h/v1".into()), concurrency: 3, ..Judge::default() };
+        assert_eq!(serde_json::to_value(with).unwrap(), serde_json::to_value(Judge::default()).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec};
 
+use super::answer::opens_thoughts;
 use super::{Parameters, Subset};
 use crate::contract::StageResult;
 
@@ -80,8 +81,7 @@ fn prompt(parameters: &Parameters, mut turns: Vec<ChatMessage>) -> Prompt {
 /// What the chat template or the tokenizer says.
 pub fn template(parameters: &Parameters, codec: &TextCodec, prompt: &Prompt) -> StageResult<Templated> {
     let chat = codec.render_chat(&prompt.messages, true, parameters.thinking)?;
-    let opens_thoughts = chat.text().trim_end().ends_with(super::answer::OPENING);
-    Ok(Templated { tokens: codec.encode_chat(&chat)?, opens_thoughts })
+    Ok(Templated { tokens: codec.encode_chat(&chat)?, opens_thoughts: opens_thoughts(&chat) })
 }
 
 /// A digest of the conversation, each text framed by its length.

@@ -28,11 +28,13 @@ pub struct Packed {
     pub blobs: u64,
     /// Bytes of the whole file.
     pub bytes: u64,
+    /// Results that were left out because they are private.
+    pub private: u64,
 }
 
 impl Store {
-    /// Writes the results of these keys, and files of runs, into one new file. Every blob is verified on the way; a
-    /// result that is lost is given back with the reason, and then nothing is written.
+    /// Writes the results of these keys, and files of runs, into one new file; private results are left out. Every blob
+    /// is verified on the way; a result that is lost is given back with the reason, and then nothing is written.
     ///
     /// # Errors
     /// Input: `destination` exists and is not to be overwritten, or its folder does not. Environment: it cannot be
@@ -45,12 +47,16 @@ impl Store {
         overwrite: bool,
     ) -> CacheResult<Result<Packed, (Key, MissReason)>> {
         let _in_use = self.begin_use()?;
-        let (mut records, mut blobs) = (Vec::new(), BTreeMap::new());
+        let (mut records, mut blobs, mut private) = (Vec::new(), BTreeMap::new(), 0);
         for key in keys {
             let (record, path) = match self.usable(key)? {
                 Ok((record, _, path)) => (record, path),
                 Err(reason) => return Ok(Err((*key, reason))),
             };
+            if record.provenance.private {
+                private += 1;
+                continue;
+            }
             for output in &record.outputs {
                 if output.form == Form::Tree {
                     match self.load_manifest(output)? {
@@ -82,7 +88,7 @@ impl Store {
         }
         let bytes = archive.finish()?;
         unfinished.finish()?;
-        Ok(Ok(Packed { records: records.len() as u64, blobs: blobs.len() as u64, bytes }))
+        Ok(Ok(Packed { records: records.len() as u64, blobs: blobs.len() as u64, bytes, private }))
     }
 
     fn pack_blob(&self, port: &str, digest: &Digest, archive: &mut Archive) -> CacheResult<Option<MissReason>> {

@@ -82,6 +82,7 @@ pub(super) fn make(store: &Store, key: Key, salt: &str) -> CacheResult<(Record, 
         created_milliseconds: 1_000,
         duration_milliseconds: 1,
         tools: BTreeMap::new(),
+        private: false,
     };
     let record = Record { key, outputs, provenance };
     let committed = store.commit(&record)?;

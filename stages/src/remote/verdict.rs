@@ -1,0 +1,124 @@
+//! What a judge said of one item: read from its reply, and kept as the result of a row.
+
+use serde_json::{Map, Value};
+
+use super::Failure;
+use crate::contract::{StageError, StageResult};
+use crate::rows::{Reader, RowResult, Writer};
+
+/// The service that judges, in the names of its variables.
+pub const SERVICE: &str = "JUDGE";
+
+/// A judge's verdict, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict<T>(pub Result<T, String>);
+
+impl<T> Verdict<T> {
+    /// What one question came to: a failure that is about this question alone is no error.
+    ///
+    /// # Errors
+    /// `Environment` when the service refuses everything or does not answer; `Interrupted`.
+    pub fn of(reply: Result<T, Failure>) -> StageResult<Self> {
+        match reply {
+            Ok(value) => Ok(Self(Ok(value))),
+            Err(Failure::Unusable(why)) => Ok(Self(Err(why))),
+            Err(Failure::Refused(why)) => Ok(Self(Err(format!("the service refuses the question: {why}")))),
+            Err(Failure::Denied(why)) => Err(StageError::environment(format!("the judge's service refuses: {why}"))
+                .with_hint(
+                    "check RETMASK_JUDGE_URL (it ends in the version: https://host/v1), RETMASK_JUDGE_TOKEN and `model`",
+                )),
+            Err(Failure::Unanswered(why)) => Err(StageError::environment(format!("the judge does not answer: {why}"))
+                .with_hint("the verdicts so far are kept; run again to go on from there")),
+            Err(Failure::Stopped) => Err(StageError::interrupted()),
+        }
+    }
+}
+
+impl<T: RowResult> RowResult for Verdict<T> {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.byte(u8::from(self.0.is_ok()));
+        match &self.0 {
+            Ok(value) => value.write(bytes),
+            Err(why) => bytes.text(why),
+        }
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        Some(Self(match bytes.byte()? {
+            1 => Ok(T::read(bytes)?),
+            0 => Err(bytes.text()?),
+            _ => return None,
+        }))
+    }
+}
+
+/// Counts.
+impl RowResult for Vec<u32> {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.numbers(self);
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        bytes.numbers()
+    }
+}
+
+/// A score.
+impl RowResult for f64 {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.real(*self);
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        bytes.real()
+    }
+}
+
+/// The object from the last `{` that has a `}` to the first of these, as HELMET looks for it; else that in the last block
+/// of JSON.
+///
+/// # Errors
+/// When there is none.
+pub fn last_object(reply: &str) -> Result<Map<String, Value>, String> {
+    let parsed = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let mut last = None;
+    let mut rest = reply;
+    while let Some((_, inner)) = rest.split_once('{') {
+        let Some((body, after)) = inner.split_once('}') else { break };
+        last = Some(format!("{{{body}}}"));
+        rest = after;
+    }
+    let block = || reply.rsplit_once("```json").and_then(|(_, block)| block.split_once("```"));
+    let found = last.as_deref().and_then(parsed).or_else(|| block().and_then(|(block, _)| parsed(block.trim())));
+    found.ok_or_else(|| "the reply holds no JSON verdict".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_come_back_as_they_were_written() {
+        fn back<T: RowResult + PartialEq + std::fmt::Debug>(verdict: &Verdict<T>) {
+            let mut writer = Writer::default();
+            verdict.write(&mut writer);
+            let bytes = writer.finish();
+            assert_eq!(Verdict::<T>::read(&mut Reader::new(&bytes)).as_ref(), Some(verdict));
+            assert!(Verdict::<T>::read(&mut Reader::new(&bytes[..bytes.len() - 1])).is_none());
+        }
+        back(&Verdict(Ok(7.5)));
+        back(&Verdict(Ok(vec![1, 3])));
+        back(&Verdict::<f64>(Err("no".into())));
+        assert!(Verdict::<f64>::read(&mut Reader::new(&[2])).is_none());
+    }
+
+    #[test]
+    fn a_failure_about_one_question_is_a_verdict_and_others_are_errors() {
+        let of = |failure| Verdict::<f64>::of(Err(failure));
+        assert_eq!(of(Failure::Unusable("no".into())).unwrap().0, Err("no".into()));
+        assert!(of(Failure::Refused("status 400".into())).unwrap().0.unwrap_err().contains("status 400"));
+        for failure in [Failure::Denied("401".into()), Failure::Unanswered("503".into()), Failure::Stopped] {
+            assert!(of(failure).is_err());
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Responses from a server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp.
+
+use retmask_model::generate::StopReason;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::Parameters;
+use super::answer::split;
+use super::prompts::Prompt;
+use super::side::{Answer, Side};
+use super::stop::up_to_a_stop;
+use crate::artifact::pairs::Response;
+use crate::contract::{Context, ParameterError, StageError, StageResult};
+use crate::remote::{Address, Client, Failure, WORKERS, ask_some, chat};
+use crate::rows::Made;
+
+/// So many requests in a row without an answer end the stage: the server is gone.
+const MOST_UNANSWERED: usize = 16;
+/// Requests at a time at most.
+const MOST_AT_ONCE: usize = 1024;
+
+/// A model on a server. What it is decides its responses and is declared here; where it runs does not, and is in no key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Server {
+    /// The model's name at the server.
+    pub model: String,
+    /// The model's revision or digest. Without one nobody knows what answered, and the results are never shared.
+    pub revision: Option<String>,
+    /// The chat template that the server applies, by a name or digest, where it is not the model's own.
+    pub template: Option<String>,
+    /// The server's address with the version, `http://host:8000/v1`. The environment goes before it:
+    /// `RETMASK_SERVER_URL`, and `RETMASK_REJECTED_SERVER_URL` for the rejected side. Not part of the result's key.
+    #[serde(skip_serializing)]
+    pub base_url: Option<String>,
+    /// Requests at a time. Not part of the result's key.
+    #[serde(skip_serializing)]
+    pub concurrency: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { model: String::new(), revision: None, template: None, base_url: None, concurrency: WORKERS }
+    }
+}
+
+impl Server {
+    /// Checks the declaration that stands at the parameter `name`.
+    pub(super) fn check(&self, name: &str) -> Result<(), ParameterError> {
+        let refuse = |field: &str, message: &str| Err(ParameterError::new(format!("{name}.{field}"), message));
+        if self.model.trim().is_empty() {
+            return refuse("model", "name the model as the server does");
+        }
+        if self.revision.as_ref().is_some_and(|revision| revision.trim().is_empty()) {
+            return refuse("revision", "an empty revision declares nothing; leave it out");
+        }
+        check_concurrency(self.concurrency, name)
+    }
+
+    /// What is declared of the model, for the scope of its responses.
+    pub(super) fn declared(&self) -> Value {
+        json!({"model": self.model, "revision": self.revision, "template": self.template})
+    }
+}
+
+/// Checks how many requests are made at a time.
+pub(super) fn check_concurrency(concurrency: usize, name: &str) -> Result<(), ParameterError> {
+    if (1..=MOST_AT_ONCE).contains(&concurrency) {
+        return Ok(());
+    }
+    let message = format!("{concurrency} is not from 1 to {MOST_AT_ONCE}");
+    Err(ParameterError::new(format!("{name}.concurrency"), message))
+}
+
+/// A response that is wanted of a server.
+pub struct Ask<'a> {
+    pub row: usize,
+    pub prompt: &'a Prompt,
+    pub sample: u32,
+}
+
+/// What one request came to.
+enum Reply {
+    Answer(Answer),
+    /// The server did not answer this time; another run may ask again.
+    Unanswered(String),
+}
+
+/// Asks for each response and keeps it as soon as it is there. A request that the server refuses, or answers with what is
+/// no response, is kept as such.
+///
+/// # Errors
+/// `Environment`: the server refuses everything, does not answer, or left requests unanswered; what was answered is kept.
+/// `Interrupted` when asked to stop.
+pub fn ask(
+    parameters: &Parameters,
+    server: &Server,
+    side: Side,
+    wanted: &[Ask<'_>],
+    made: &mut Made<'_, Answer>,
+    context: &Context,
+) -> StageResult<()> {
+    let service = side.service();
+    let client = Client::new(Address::find(service, server.base_url.as_deref())?);
+    context.progress().phase(&format!("ask {}", server.model), "responses", wanted.len() as u64);
+    let ask_one = |place: usize| -> StageResult<Reply> {
+        let body = request(parameters, server, side, &wanted[place]);
+        let read = |reply: &Value| read(parameters, reply);
+        outcome(client.post(chat::PATH, |_| body.clone(), context.cancel(), read), server, service)
+    };
+    let (mut unanswered, mut in_a_row) = (Vec::new(), 0);
+    ask_some(server.concurrency, wanted.len(), ask_one, |place, reply| {
+        match reply {
+            Reply::Answer(answer) => {
+                if let Answer::Failed { why } = &answer {
+                    context.progress().log(&format!("{}: {why}", beginning(wanted[place].prompt)));
+                }
+                if let Answer::Given { response, .. } = &answer {
+                    context.progress().tokens(response.tokens.into());
+                }
+                made.done(wanted[place].row, answer)?;
+                in_a_row = 0;
+                context.progress().advance(1);
+            }
+            Reply::Unanswered(why) => {
+                context.progress().log(&format!("{}: unanswered: {why}", beginning(wanted[place].prompt)));
+                unanswered.push(why);
+                in_a_row += 1;
+                if in_a_row >= MOST_UNANSWERED {
+                    return Err(missing(server, &unanswered, wanted.len()));
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if unanswered.is_empty() { Ok(()) } else { Err(missing(server, &unanswered, wanted.len())) }
+}
+
+/// The error of requests without an answer.
+fn missing(server: &Server, unanswered: &[String], of: usize) -> StageError {
+    let last = unanswered.last().map_or("", String::as_str);
+    let count = unanswered.len();
+    StageError::environment(format!("{} left {count} of {of} requests unanswered, the last with: {last}", server.model))
+        .with_hint("the responses so far are kept; run again to go on from there")
+}
+
+/// The beginning of what is asked, for the log.
+fn beginning(prompt: &Prompt) -> String {
+    const CHARACTERS: usize = 60;
+    let text = prompt.messages.last().map_or("", |turn| turn.content.as_str());
+    let mut shown: String = text.chars().take(CHARACTERS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(CHARACTERS).is_some() {
+        shown.push('…');
+    }
+    format!("\"{shown}\"")
+}
+
+fn outcome(reply: Result<Answer, Failure>, server: &Server, service: &str) -> StageResult<Reply> {
+    match reply {
+        Ok(answer) => Ok(Reply::Answer(answer)),
+        Err(Failure::Unusable(why)) => Ok(Reply::Answer(Answer::Failed { why })),
+        Err(Failure::Refused(why)) => {
+            Ok(Reply::Answer(Answer::Failed { why: format!("the server refuses the request: {why}") }))
+        }
+        Err(Failure::Unanswered(why)) => Ok(Reply::Unanswered(why)),
+        Err(Failure::Denied(why)) => Err(StageError::environment(format!(
+            "the server of {} refuses: {why}",
+            server.model
+        ))
+        .with_hint(format!(
+            "check the address (it ends in the version: https://host/v1), RETMASK_{service}_TOKEN and the model's name"
+        ))),
+        Err(Failure::Stopped) => Err(StageError::interrupted()),
+    }
+}
+
+/// A request for one response. What is at its default is left to the server, which knows OpenAI's parameters at least.
+fn request(parameters: &Parameters, server: &Server, side: Side, ask: &Ask<'_>) -> Value {
+    let messages: Vec<Value> =
+        ask.prompt.messages.iter().map(|turn| json!({"role": turn.role, "content": turn.content})).collect();
+    // Servers take seeds of 31 bits at least.
+    let seed = side.stream(parameters, ask.prompt, ask.sample).next_u64() >> 33;
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+    set("model", json!(server.model));
+    set("messages", messages.into());
+    set("max_tokens", json!(parameters.max_new_tokens));
+    set("temperature", json!(parameters.temperature));
+    set("top_p", json!(parameters.top_p));
+    set("seed", json!(seed));
+    if !parameters.stop.is_empty() {
+        set("stop", json!(parameters.stop));
+    }
+    if parameters.frequency_penalty != 0.0 {
+        set("frequency_penalty", json!(parameters.frequency_penalty));
+    }
+    if parameters.top_k > 0 {
+        set("top_k", json!(parameters.top_k));
+    }
+    if parameters.min_p > 0.0 {
+        set("min_p", json!(parameters.min_p));
+    }
+    if parameters.repetition_penalty != 1.0 {
+        // vLLM's and SGLang's name, and llama.cpp's.
+        set("repetition_penalty", json!(parameters.repetition_penalty));
+        set("repeat_penalty", json!(parameters.repetition_penalty));
+    }
+    if let Some(thinking) = parameters.thinking {
+        set("chat_template_kwargs", json!({"enable_thinking": thinking}));
+    }
+    body.into()
+}
+
+/// The response in a reply.
+///
+/// # Errors
+/// When the reply is of another form.
+fn read(parameters: &Parameters, reply: &Value) -> Result<Answer, String> {
+    let choice = reply.pointer("/choices/0").ok_or("the reply has no choices")?;
+    let stop = match choice.get("finish_reason").and_then(Value::as_str) {
+        Some("stop") => StopReason::StopToken,
+        Some("length") => StopReason::Length,
+        _ => return Err("the reply does not say that it ended by itself or at the limit".into()),
+    };
+    let text = |name: &str| match choice.pointer(&format!("/message/{name}")) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(format!("`{name}` of the reply is no text")),
+    };
+    let content = text("content")?;
+    // Servers that tell thoughts and answer apart give the thoughts one of these names.
+    let reasoning = text("reasoning_content")?.or(text("reasoning")?).filter(|text| !text.trim().is_empty());
+    if content.is_none() && reasoning.is_none() {
+        return Err("the reply has no text".into());
+    }
+    let count = |name: &str| {
+        let count = reply.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
+        count.and_then(|count| u32::try_from(count).ok()).ok_or_else(|| format!("the reply has no `{name}`"))
+    };
+    let (prompt_tokens, tokens) = (count("prompt_tokens")?, count("completion_tokens")?);
+    let content = up_to_a_stop(content.unwrap_or_default(), &parameters.stop);
+    let (thoughts, answer) = match reasoning {
+        Some(_) => (reasoning, content.trim()),
+        None => split(content, parameters.thinking == Some(true)),
+    };
+    let response = Response { text: answer.to_owned(), tokens, stop: stop.name() };
+    let reasoning = thoughts.map(str::trim).filter(|thoughts| !thoughts.is_empty()).map(str::to_owned);
+    Ok(Answer::Given { prompt_tokens, response, reasoning })
+}
+
+#[cfg(test)]
+mod tests {
+    use retmask_model::text::ChatMessage;
+
+    use super::*;
+
+    fn reply(message: Value, finish: &str) -> Value {
+        json!({
+            "choices": [{"message": message, "finish_reason": finish}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 4}
+        })
+    }
+
+    fn given(reply: &Value, parameters: &Parameters) -> (String, Option<String>, &'static str) {
+        match read(parameters, reply).unwrap() {
+            Answer::Given { prompt_tokens: 9, response, reasoning } if response.tokens == 4 => {
+                (response.text, reasoning, response.stop)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reply_is_an_answer_and_its_thoughts() {
+        let plain = Parameters::default();
+        let thinks = Parameters { thinking: Some(true), ..Parameters::default() };
+        let of = |message, parameters| given(&reply(message, "stop"), parameters);
+        assert_eq!(of(json!({"content": " Yes.\n"}), &plain), ("Yes.".into(), None, "stop"));
+        let apart = json!({"content": "Yes.", "reasoning_content": "Well, "});
+        assert_eq!(of(apart, &plain), ("Yes.".into(), Some("Well,".into()), "stop"));
+        let apart = json!({"content": null, "reasoning": "Well"});
+        assert_eq!(of(apart, &plain), (String::new(), Some("Well".into()), "stop"));
+        let together = json!({"content": "<think>Well</think>\nYes."});
+        assert_eq!(of(together, &plain), ("Yes.".into(), Some("Well".into()), "stop"));
+        // The template opened the thoughts.
+        let opened = json!({"content": "Well</think>Yes."});
+        assert_eq!(of(opened.clone(), &thinks), ("Yes.".into(), Some("Well".into()), "stop"));
+        assert_eq!(of(opened, &plain).0, "Well</think>Yes.");
+        let stop = Parameters { stop: vec!["END".into()], ..Parameters::default() };
+        assert_eq!(given(&reply(json!({"content": "a END b"}), "length"), &stop), ("a".into(), None, "length"));
+    }
+
+    #[test]
+    fn a_reply_of_another_form_says_what_it_lacks() {
+        let refused = |reply: Value| read(&Parameters::default(), &reply).unwrap_err();
+        assert_eq!(refused(json!({})), "the reply has no choices");
+        assert_eq!(refused(reply(json!({}), "stop")), "the reply has no text");
+        assert_eq!(refused(reply(json!({"content": 3}), "stop")), "`content` of the reply is no text");
+        assert!(refused(reply(json!({"content": "a"}), "content_filter")).contains("does not say that it ended"));
+        let mut uncounted = reply(json!({"content": "a"}), "stop");
+        uncounted["usage"] = json!({"prompt_tokens": -1});
+        assert_eq!(refused(uncounted), "the reply has no `prompt_tokens`");
+    }
+
+    #[test]
+    fn a_request_says_what_was_asked_for_and_nothing_else() {
+        let server = Server { model: "m".into(), ..Server::default() };
+        let turn = ChatMessage { role: "user".into(), content: "Hi".into() };
+        let prompt = Prompt { messages: vec![turn], digest: [3; 32] };
+        let of = |parameters: &Parameters, sample| {
+            request(parameters, &server, Side::Chosen, &Ask { row: 0, prompt: &prompt, sample })
+        };
+        let plain = of(&Parameters::default(), 0);
+        let names: Vec<&str> = plain.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["model", "messages", "max_tokens", "temperature", "top_p", "seed"]);
+        assert_eq!(plain["messages"], json!([{"role": "user", "content": "Hi"}]));
+        assert!(plain["seed"].as_u64().unwrap() < 1 << 31);
+        assert_ne!(plain["seed"], of(&Parameters::default(), 1)["seed"]);
+        let all = Parameters {
+            stop: vec!["END".into()],
+            frequency_penalty: 0.5,
+            top_k: 7,
+            min_p: 0.1,
+            repetition_penalty: 1.5,
+            thinking: Some(false),
+            ..Parameters::default()
+        };
+        let all = of(&all, 0);
+        assert_eq!((&all["stop"], &all["top_k"], &all["min_p"]), (&json!(["END"]), &json!(7), &json!(0.1)));
+        assert_eq!((&all["repetition_penalty"], &all["repeat_penalty"]), (&json!(1.5), &json!(1.5)));
+        assert_eq!(all["chat_template_kwargs"], json!({"enable_thinking": false}));
+    }
+}
