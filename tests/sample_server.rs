@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -104,15 +106,18 @@ fn responses_come_from_servers_whatever_these_do_first() {
         Reply::Cut,
         Reply::CutStream,
         Reply::Stall(Duration::from_secs(3)),
+        Reply::Drip(Duration::from_secs(60)),
         Reply::Text("{\"choices\": [{\"message\"".into()),
         Reply::Text("<html>busy</html>".into()),
         Reply::Text(json!({"choices": []}).to_string()),
         Reply::Status(429, json!({"error": {"message": TOKEN}}).to_string()),
     ]);
+    let began = std::time::Instant::now();
     let (code, said) = run(&workspace, &service, &[]);
     assert_eq!(code, Some(0), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(40), "nothing that drips is waited for");
     let asked = service.asked();
-    assert_eq!(asked.len(), 12 + 8, "every response once, and once more for each fault");
+    assert_eq!(asked.len(), 12 + 9, "every response once, and once more for each fault");
     assert!(asked.iter().all(|asked| asked.path == "/v1/chat/completions"));
     assert!(asked.iter().all(|asked| asked.authorization.as_deref() == Some(&format!("Bearer {TOKEN}"))));
     let body = &asked[0].body;
@@ -259,6 +264,31 @@ fn results_of_a_model_without_a_revision_are_never_shared() {
     let (code, said) = run(&dan, &service, &with);
     assert_eq!((code, stages_with(&events(&said), "remote-fetched")), (Some(0), vec!["pairs".to_owned()]), "{said}");
     assert_eq!(service.asked().len(), 0);
+}
+
+#[test]
+#[ignore = "needs root, to be two users; scripts/test runs it"]
+fn users_of_one_store_share_declared_results_and_no_others() {
+    /// A group and two of its users, none of whom needs an account here.
+    const GROUP: u32 = 61_000;
+    const USERS: [u32; 2] = [61_001, 61_002];
+    let service = Service::start(answer);
+    for (pipeline, of_the_other) in [(PIPELINE.replace(", revision: 5f0b02c", ""), 6), (PIPELINE.to_owned(), 0)] {
+        let workspace = workspace(&pipeline, 3);
+        std::fs::create_dir(workspace.cache()).unwrap();
+        for path in [&workspace.path("."), &workspace.cache()] {
+            std::os::unix::fs::chown(path, None, Some(GROUP)).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o2775)).unwrap();
+        }
+        let asked = |user: u32| {
+            let mut command = command(&workspace, &service, &["run", "pipeline.yaml"]);
+            let output = command.uid(user).gid(GROUP).env("HOME", "/nonexistent").output().unwrap();
+            assert!(output.status.success(), "{user}: {}", String::from_utf8_lossy(&output.stderr));
+            service.asked().len()
+        };
+        assert_eq!([asked(USERS[0]), asked(USERS[1])], [6, of_the_other], "neither the result nor its rows");
+        assert_eq!(USERS.map(asked), [0, 0]);
+    }
 }
 
 fn events(said: &str) -> Vec<Value> {

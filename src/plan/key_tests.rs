@@ -55,6 +55,16 @@ fn key_with<P: Serialize + Default>(value: &P) -> StageKey {
 }
 
 #[test]
+fn a_private_key_is_its_users_alone() {
+    let key = || key_of(&json!({"a": 1}));
+    assert_ne!(key().private().digest(), key().digest());
+    assert_eq!(key().private().digest(), key().private().digest());
+    let user = rustix::process::geteuid().as_raw();
+    assert_eq!(key().private().to_json()["private"]["u64"], user);
+    assert!(key().to_json().get("private").is_none());
+}
+
+#[test]
 fn swapping_two_inputs_changes_the_key() {
     let key = |chosen, rejected| {
         StageKey::new("dpo", 1, &Value::Null, &[input("chosen", chosen), input("rejected", rejected)], None).digest()

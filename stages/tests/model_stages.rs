@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::UInt32Type;
 use retmask_model::heads::{Head, HeadMask};
+use retmask_model::spec::Yarn;
 use retmask_stages::artifact::{Media, head_scores, mask, published_scores, schema, table};
 use retmask_stages::contract::{Cancel, Context, Fault, Input, Inputs, Kind, Outputs, SilentProgress, StageResult};
 use retmask_stages::sample_pairs::{self, SamplePairs, Subset};
@@ -211,6 +212,35 @@ fn instructions_too_long_for_the_window_are_skipped_unless_none_is_left() {
     assert!(pairs.num_rows() <= 2);
     let error = bench.sample(&sample_pairs::Parameters { max_new_tokens: 500, ..few() }).unwrap_err();
     assert!(error.message.contains("no instruction fits"), "{error}");
+}
+
+#[test]
+fn yarn_stretches_the_model_and_leaves_another_one_its_window() {
+    let bench = Bench::new();
+    let long = "x".repeat(tiny_model::WINDOW);
+    fs::write(bench.path("instructions"), format!("{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Short.\"}}")).unwrap();
+    fs::create_dir(bench.path("rejected-model")).unwrap();
+    tiny_model::write(&bench.path("rejected-model"));
+    let yarn = Some(Yarn { factor: 2.0, original_context: tiny_model::WINDOW as u32 });
+    let stretched = sample_pairs::Parameters { yarn, samples: 1, temperature: 2.0, ..few() };
+    let fates = |folder: &TempDir| -> Vec<(String, String, bool)> {
+        let rows = read(folder, "responses", Media::Responses);
+        let text = |name: &str, row| column(&rows, name).as_string::<i32>().value(row).to_owned();
+        let given = |row| !column(&rows, "stop").is_null(row);
+        (0..rows.num_rows()).map(|row| (text("side", row), text("fate", row), given(row))).collect()
+    };
+    let masked = fates(&bench.sample(&stretched).unwrap());
+    assert!(masked.iter().all(|(_, fate, given)| fate != "too-long" && *given), "{masked:?}");
+    let ports = [("model", Media::Model), ("rejected-model", Media::Model), ("instructions", Media::Instructions)];
+    // Two copies of one model draw what differs by side, so the short prompt makes a pair.
+    let other = fates(&bench.run::<SamplePairs>(&ports, &stretched).unwrap());
+    let expected = [
+        ("chosen", "too-long", true),
+        ("rejected", "too-long", false),
+        ("chosen", "kept", true),
+        ("rejected", "kept", true),
+    ];
+    assert_eq!(other, expected.map(|(side, fate, given)| (side.to_owned(), fate.to_owned(), given)));
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Reply {
     Cut,
     /// A stream of pieces without an end.
     CutStream,
+    /// A letter now and then, for so long.
+    Drip(Duration),
     /// Nothing comes, and the connection stays for so long.
     Stall(Duration),
 }
@@ -129,6 +131,16 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             Reply::CutStream => {
                 write!(writer, "HTTP/1.1 200 S\r\ntransfer-encoding: chunked\r\n\r\n7\r\n{{\"choic\r\n40\r\nes\": [")?;
                 return writer.shutdown(std::net::Shutdown::Both);
+            }
+            Reply::Drip(time) => {
+                write!(writer, "HTTP/1.1 200 S\r\ncontent-length: 100000\r\n\r\n")?;
+                let end = std::time::Instant::now() + *time;
+                while std::time::Instant::now() < end {
+                    writer.write_all(b" ")?;
+                    writer.flush()?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                return Ok(());
             }
             Reply::Stall(time) => {
                 std::thread::sleep(*time);

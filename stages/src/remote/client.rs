@@ -58,6 +58,8 @@ impl Client {
             .max_redirects(0)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(address.silence))
+            // A reply comes whole: one that drips takes no longer than silence may.
+            .timeout_recv_body(Some(address.silence))
             .timeout_per_read(Some(address.silence))
             .timeout_per_write(Some(address.silence))
             .build();

@@ -153,7 +153,12 @@ impl Kind for SamplePairs {
         }
         if kept == 0 {
             return Err(StageError::input(format!("none of {} pairs can be learnt from: {dropped}", fates.len()))
-                .with_hint("mask other heads, raise `max-new-tokens`, or take more instructions"));
+                .with_hint(match parameters.judge {
+                    Some(_) => {
+                        "sample more `responses`, or have another judge: its replies must end in {\"score\": NUMBER}"
+                    }
+                    None => "mask other heads, raise `max-new-tokens`, or take more instructions",
+                }));
         }
         responses::write(&outputs.path("responses"), &sampled.rows())?;
         sampling_counts::write(&outputs.path("counts"), &counts)?;
