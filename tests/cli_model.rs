@@ -91,7 +91,7 @@ fn info_is_a_table_for_people() {
     file               GGUF v3, 1 file, 18.3 KiB
     types in file      F32 (4 tensors, 5.0 KiB), F16 (1 tensor, 4.0 KiB), BF16 (1 tensor, 4.0 KiB), Q4_0 (1 tensor, 288 bytes), Q4_1 (1 tensor, 320 bytes), Q8_0 (1 tensor, 1.1 KiB), Q4_K (1 tensor, 1.1 KiB), Q6_K (1 tensor, 840 bytes)
     weights in memory  37.0 KiB (class f32)
-    keys and values    32 bytes per token (f32)
+    keys and values    32 bytes per token in f32, 16 bytes in bf16
     tokenizer          yes
     chat template      yes
 
@@ -118,6 +118,9 @@ fn info_says_what_fits_into_memory() {
         json["fits"].as_array().expect("fits").iter().map(|fit| fit["sequences"].as_u64()).collect();
     assert_eq!(sequences, [Some(3), Some(1), Some(0), Some(0), Some(0)]);
     assert_eq!(json["fits"][0]["key_value_bytes"], 8192 * (4 + 32) * 4);
+    let narrow = said(&["--json", "model", "info", "--model", text(&model), "--numerics", "bf16"]);
+    let json: Value = serde_json::from_str(&narrow).expect("JSON");
+    assert_eq!(json["fits"][0]["key_value_bytes"], 8192 * (4 + 32) * 2);
     let complaint =
         String::from_utf8_lossy(&retmask(&["model", "info", "--model", text(&model), "--memory", "lots"]).stderr)
             .into_owned();
@@ -325,4 +328,28 @@ fn generation_requests_that_make_no_sense_are_refused() {
     let without_template = Made::replacing(b"tokenizer.chat_template", b"tokenizer.chat_templatf");
     let complaint = refused(&["model", "generate", "--model", text(&without_template.path), "--prompt", "ab"]);
     assert!(complaint.contains("has no chat template") && complaint.contains("--raw"), "{complaint}");
+}
+
+#[test]
+fn speed_measures_prompts_one_stream_and_many() {
+    let model = fixture();
+    let fixed = ["--json", "model", "speed", "--model", text(&model), "--rounds", "1", "--prompts", "7,30"];
+    let counts = ["--streams", "1,3", "--prompt-tokens", "5", "--new-tokens", "4"];
+    let json: Value = serde_json::from_str(&said(&[&fixed[..], &counts].concat())).expect("JSON");
+    assert!(json["product_flops_per_second"].as_f64().expect("a rate") > 0.0, "{json}");
+    let measured = json["measured"].as_array().expect("lines");
+    let whats: Vec<&str> = measured.iter().map(|line| line["what"].as_str().expect("a name")).collect();
+    assert_eq!(whats, ["prompt of 7", "prompt of 30", "one stream", "3 streams"]);
+    // The first token of one stream is not counted, since its time is the prompt's.
+    let tokens: Vec<u64> = measured.iter().map(|line| line["tokens"].as_u64().expect("tokens")).collect();
+    assert_eq!(tokens, [7, 30, 3, 12]);
+    assert!(measured.iter().all(|line| line["seconds"].as_f64().expect("seconds") > 0.0), "{json}");
+
+    let sequences = ["--prompts", "--streams", "2", "--sequences", "6", "--paired"];
+    let table = said(&[&["model", "speed", "--model", text(&model), "--new-tokens", "3"], &sequences[..]].concat());
+    assert!(table.contains("6 sequences, 2 streams") && table.contains("medians of 3"), "{table}");
+    let complaint = refused(&["model", "speed", "--model", text(&model), "--prompts", "65"]);
+    assert!(complaint.contains("exceeds the model's context of 64 tokens"), "{complaint}");
+    let complaint = refused(&["model", "speed", "--model", text(&model), "--streams", "0"]);
+    assert!(complaint.contains("at least 1"), "{complaint}");
 }

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod decoder;
 pub mod embedded;
 pub mod error;
+pub mod flops;
 pub mod generate;
 pub mod heads;
 pub mod kernels;

@@ -72,7 +72,7 @@ pub fn token_logprobs_in_passes(
             pieces.push(Piece {
                 sequence: *sequence,
                 ids: sequences[*sequence],
-                key_values: carried.take().unwrap_or_else(|| stores(decoder)),
+                key_values: carried.take().unwrap_or_else(|| decoder.empty_stores()),
                 tokens: taken.clone(),
             });
             tokens.start = taken.end;
@@ -100,11 +100,6 @@ impl Piece<'_> {
     fn targets(&self) -> &[u32] {
         &self.ids[self.tokens.start + 1..(self.tokens.end + 1).min(self.ids.len())]
     }
-}
-
-fn stores(decoder: &Decoder) -> Vec<KeyValues> {
-    let spec = decoder.spec();
-    spec.layers.iter().map(|layer| KeyValues::new(spec.head_layout(), layer.span)).collect()
 }
 
 fn pass(decoder: &Decoder, masked: Option<&[bool]>, pieces: &mut [Piece], found: &mut [Vec<f64>]) -> ModelResult<()> {

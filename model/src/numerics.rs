@@ -7,14 +7,16 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How linear layers are computed. Sums, the residual stream, norms, attention and softmax are f32 in every class.
+/// How products are computed, those of linear layers and of attention. Sums, the residual stream, norms and softmax are
+/// f32 in every class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Numerics {
     /// f32 inputs and weights, fused multiply-add, k ascending.
     #[default]
     F32,
-    /// Inputs and weights rounded to bf16 (denormals to zero), products of pairs added in f32 as VDPBF16PS does.
+    /// Inputs, weights, queries, keys, values and the exponentials of the softmax rounded to bf16 (denormals to zero),
+    /// products of pairs added in f32 as VDPBF16PS does.
     Bf16,
 }
 
@@ -27,6 +29,15 @@ impl Numerics {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Which definition of the class this is, where its bits were once others; a result of the old one is no longer used.
+    pub const fn revision(self) -> Option<&'static str> {
+        match self {
+            Self::F32 => None,
+            // Since attention multiplies in bf16 too.
+            Self::Bf16 => Some("2"),
         }
     }
 }

@@ -26,6 +26,7 @@ use stated::LARGEST_DIMENSION;
 pub use stretch::Yarn;
 pub use tensors::TensorShape;
 
+use crate::Numerics;
 use crate::kernels::attention::{HeadLayout, KeyValues};
 
 /// Which normalisation the queries and keys get before the rotation.
@@ -152,13 +153,18 @@ impl ModelSpec {
 
     /// Most bytes of keys and values that all layers hold while a sequence of `tokens` tokens passes in chunks of at
     /// most `chunk`: layers with a window hold no more than the window, one tile of keys and one chunk.
-    pub fn key_value_bytes(&self, tokens: usize, chunk: usize) -> usize {
-        let of_layer = |layer: &LayerSpec| KeyValues::most_bytes(self.head_layout(), layer.span, tokens, chunk);
+    pub fn key_value_bytes(&self, numerics: Numerics, tokens: usize, chunk: usize) -> usize {
+        let layout = self.head_layout();
+        let of_layer = |layer: &LayerSpec| KeyValues::most_bytes(layout, layer.span, numerics, tokens, chunk);
         self.layers.iter().map(of_layer).sum()
     }
 
-    /// Bytes of keys and values one token keeps in all layers, in f32, as long as no window drops it.
-    pub fn key_value_bytes_per_token(&self) -> usize {
-        self.layers.len() * 2 * self.key_value_width() * size_of::<f32>()
+    /// Bytes of keys and values one token keeps in all layers, as long as no window drops it.
+    pub fn key_value_bytes_per_token(&self, numerics: Numerics) -> usize {
+        let element = match numerics {
+            Numerics::F32 => size_of::<f32>(),
+            Numerics::Bf16 => size_of::<half::bf16>(),
+        };
+        self.layers.len() * 2 * self.key_value_width() * element
     }
 }

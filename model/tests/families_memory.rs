@@ -94,7 +94,7 @@ fn a_long_text_takes_its_keys_and_values_and_one_chunk() {
         // The first call starts threads and fills their buffers.
         peak(&decoder, &short[..500]);
         let (of_short, of_long) = (peak(&decoder, &short), peak(&decoder, &long));
-        let kept = |tokens: usize| decoder.spec().key_value_bytes(tokens, CHUNK);
+        let kept = |tokens: usize| decoder.spec().key_value_bytes(Numerics::F32, tokens, CHUNK);
         let grown = of_long - of_short;
         let expected = kept(long.len()) - kept(short.len());
         // What grows with the text: keys and values, and 8 bytes of result per token; positions of panels besides.
@@ -105,5 +105,8 @@ fn a_long_text_takes_its_keys_and_values_and_one_chunk() {
         assert!(of_long <= limit, "windows {windows}: {of_long} of {limit}");
     }
     // Three of four layers keep 100 to 291 tokens instead of 6,000.
-    assert!(spec(true).key_value_bytes(long.len(), CHUNK) * 3 < spec(false).key_value_bytes(long.len(), CHUNK));
+    assert!(
+        spec(true).key_value_bytes(Numerics::F32, long.len(), CHUNK) * 3
+            < spec(false).key_value_bytes(Numerics::F32, long.len(), CHUNK)
+    );
 }

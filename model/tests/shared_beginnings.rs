@@ -13,7 +13,7 @@ use retmask_model::{ModelResult, Numerics};
 
 const VOCABULARY: usize = 37;
 
-fn decoder(span: AttentionSpan) -> Decoder {
+fn decoder(span: AttentionSpan, numerics: Numerics) -> Decoder {
     let spec = ModelSpec {
         family: Family::Llama,
         vocabulary_size: VOCABULARY,
@@ -32,7 +32,7 @@ fn decoder(span: AttentionSpan) -> Decoder {
         rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],
         layers: [AttentionSpan::Full, span].map(|span| LayerSpec { span, rotary: 0 }).to_vec(),
     };
-    Decoder::build(spec, Purpose::Inference(Numerics::F32), &mut |name, shape| {
+    Decoder::build(spec, Purpose::Inference(numerics), &mut |name, shape| {
         let mut stream = Stream::derive(11, &[name.as_bytes()]);
         Ok((0..shape.iter().product()).map(|_| (0.4 * stream.normal()) as f32).collect())
     })
@@ -109,8 +109,9 @@ fn all(completion: &Completion) -> impl PartialEq + std::fmt::Debug + use<> {
 
 #[test]
 fn shared_beginnings_change_no_completion() {
-    for span in [AttentionSpan::Full, AttentionSpan::Window(40), AttentionSpan::Window(300)] {
-        let decoder = decoder(span);
+    let spans = [AttentionSpan::Full, AttentionSpan::Window(40), AttentionSpan::Window(300)];
+    for (span, numerics) in spans.into_iter().flat_map(|span| Numerics::ALL.map(|numerics| (span, numerics))) {
+        let decoder = decoder(span, numerics);
         let requests = requests();
         let alone: Vec<Gather> =
             requests.iter().map(|request| run(&decoder, std::slice::from_ref(request), &Limits::default())).collect();

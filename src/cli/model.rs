@@ -6,6 +6,7 @@ mod fits;
 mod generate;
 mod info;
 mod logprobs;
+mod speed;
 
 use std::path::Path;
 
@@ -31,6 +32,8 @@ enum Command {
     Generate(generate::Arguments),
     /// Print the log-probability of each next token of given token lists, as JSON
     Logprobs(logprobs::Arguments),
+    /// Measure how fast a model runs here: prompts, one stream, many streams
+    Speed(speed::Arguments),
     /// Write a model as a Hugging Face folder or a GGUF file, with heads masked for good
     Export(export::Arguments),
 }
@@ -44,6 +47,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         Command::Info(arguments) => info::execute(arguments, settings),
         Command::Generate(arguments) => generate::execute(arguments, settings),
         Command::Logprobs(arguments) => logprobs::execute(arguments, settings),
+        Command::Speed(arguments) => speed::execute(arguments, settings),
         Command::Export(arguments) => export::execute(arguments, settings),
     }
 }

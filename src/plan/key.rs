@@ -84,9 +84,11 @@ pub(super) fn inputs_value(inputs: &[KeyInput]) -> Value {
     Value::List(inputs.iter().map(map).collect())
 }
 
-/// The class of arithmetic.
+/// The class of arithmetic, and which revision of it where there was one before.
 pub(super) fn numerics_field(numerics: Numerics) -> (&'static str, Value) {
-    ("numerics", text_map(&[("dtype", numerics.name()), ("backend", BACKEND)]))
+    let mut entries = vec![("dtype", numerics.name()), ("backend", BACKEND)];
+    entries.extend(numerics.revision().map(|revision| ("revision", revision)));
+    ("numerics", text_map(&entries))
 }
 
 /// Who may have a result that nobody can say what made it.

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use retmask_model::train::{Checkpoints, Observer, StepReport, measured_peak};
-use retmask_model::{ModelError, ModelResult};
+use retmask_model::flops::measured_peak;
+use retmask_model::train::{Checkpoints, Observer, StepReport};
+use retmask_model::{ModelError, ModelResult, Numerics};
 
 use crate::contract::Context;
 
@@ -25,7 +26,7 @@ impl<'a> TrainingLog<'a> {
     /// Opens the phase of `work.len()` steps.
     pub fn new(context: &'a Context, work: Vec<f64>, describe: &'a dyn Fn(&StepReport) -> String) -> Self {
         context.progress().phase("train", "steps", work.len() as u64);
-        let peak = measured_peak();
+        let peak = measured_peak(Numerics::F32);
         let gigaflops = peak / 1e9;
         context.progress().log(&format!(
             "MFU is given of {gigaflops:.0} GFLOP/s, which this program's f32 matrix product was measured to reach here"

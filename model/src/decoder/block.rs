@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::{Pass, Weight};
 use crate::spec::{AttentionBias, ModelSpec, QueryKeyNorm};
-use crate::{ModelResult, ops};
+use crate::{ModelError, ModelResult, ops};
 
 /// A linear layer, with or without bias.
 pub(super) struct Linear {
@@ -19,11 +19,19 @@ impl Linear {
 
     /// x · weightᵀ + bias.
     pub fn apply(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
-        let y = self.weight.apply(x, pass)?;
-        match &self.bias {
+        let [y] = Self::apply_all([self], x, pass)?;
+        Ok(y)
+    }
+
+    /// x · weightᵀ + bias of layers that take the same input.
+    pub fn apply_all<const N: usize>(layers: [&Self; N], x: &Tensor, pass: Pass) -> ModelResult<[Tensor; N]> {
+        let products = Weight::apply(layers.map(|layer| &layer.weight), x, pass)?;
+        let with_bias = products.into_iter().zip(layers).map(|(y, layer)| match &layer.bias {
             None => Ok(y),
             Some(bias) => Ok(ops::add_bias(&y, bias.vector()?, pass)?),
-        }
+        });
+        let all = with_bias.collect::<ModelResult<Vec<_>>>()?;
+        all.try_into().map_err(|_| ModelError::internal("a product is missing"))
     }
 
     fn weights(&self) -> impl Iterator<Item = &Weight> {

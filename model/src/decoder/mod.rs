@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use block::Block;
+use block::{Block, Linear};
 pub(crate) use cached::{CachedAttention, CachedRun};
 pub(crate) use head::head_gradients;
 pub use head::{row_logprob, target_logprobs};
@@ -23,6 +23,7 @@ pub use parameter::{Parameter, Part};
 pub(crate) use weight::Weight;
 
 use crate::checkpoint::Checkpoint;
+use crate::kernels::attention::KeyValues;
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
 pub use crate::ops::Pass;
@@ -108,6 +109,20 @@ impl Decoder {
         &self.spec
     }
 
+    /// The class its products are computed in.
+    pub fn numerics(&self) -> Numerics {
+        match &self.embedding {
+            Weight::Packed(matrix) => matrix.numerics(),
+            _ => Numerics::F32,
+        }
+    }
+
+    /// Keys and values of no token, a store per layer.
+    pub(crate) fn empty_stores(&self) -> Vec<KeyValues> {
+        let (layout, numerics) = (self.spec.head_layout(), self.numerics());
+        self.spec.layers.iter().map(|layer| KeyValues::new(layout, layer.span, numerics)).collect()
+    }
+
     /// Whether its weights are frozen and only corrections of low rank are trained.
     pub fn is_adapted(&self) -> bool {
         matches!(self.embedding, Weight::Fixed(_))
@@ -172,18 +187,18 @@ impl Decoder {
             if spec.norm_placement == placement { self.norm(x, weight, pass) } else { Ok(x.clone()) }
         };
         let input = placed(x, &block.attention_norm, NormPlacement::Pre)?;
-        let (mut q, mut k) = (block.query.apply(&input, pass)?, block.key.apply(&input, pass)?);
+        let [mut q, mut k, v] = Linear::apply_all([&block.query, &block.key, &block.value], &input, pass)?;
         if let Some([query_norm, key_norm]) = &block.query_key_norm {
             // As wide as a head or as all of them: the norm takes its width from the weight.
             (q, k) = (self.norm(&q, query_norm, pass)?, self.norm(&k, key_norm, pass)?);
         }
         let q = ops::rotate(&q, spec.query_heads, &angles[rules.rotary], pass)?;
         let k = ops::rotate(&k, spec.key_value_heads, &angles[rules.rotary], pass)?;
-        let v = block.value.apply(&input, pass)?;
         let attended = block.output.apply(&attend.attend(index, rules.span, [&q, &k, &v], pass)?, pass)?;
         let x = ops::add(x, &placed(&attended, &block.attention_norm, NormPlacement::Post)?, pass)?;
         let input = placed(&x, &block.mlp_norm, NormPlacement::Pre)?;
-        let activated = ops::swiglu(&block.gate.apply(&input, pass)?, &block.up.apply(&input, pass)?, pass)?;
+        let [gate, up] = Linear::apply_all([&block.gate, &block.up], &input, pass)?;
+        let activated = ops::swiglu(&gate, &up, pass)?;
         let transformed = block.down.apply(&activated, pass)?;
         Ok(ops::add(&x, &placed(&transformed, &block.mlp_norm, NormPlacement::Post)?, pass)?)
     }

@@ -1,7 +1,5 @@
 //! One parameter, in the form its purpose needs.
 
-use std::sync::Arc;
-
 use candle_core::{Device, Tensor, Var};
 
 use super::low_rank::Adapted;
@@ -14,7 +12,7 @@ use crate::{ModelError, ModelResult};
 /// A parameter of the decoder.
 pub(crate) enum Weight {
     /// A matrix packed for the forward pass.
-    Packed(Arc<PackedMatrix>),
+    Packed(PackedMatrix),
     /// A vector without gradient.
     Vector(Tensor),
     /// A matrix [outputs, inputs] or a vector that gradients reach.
@@ -32,7 +30,7 @@ impl Weight {
         }
         Ok(match (purpose, tensor.shape.as_slice()) {
             (Purpose::Inference(numerics), &[outputs, inputs]) => {
-                Self::Packed(Arc::new(PackedMatrix::from_weight(&values, outputs, inputs, numerics)))
+                Self::Packed(PackedMatrix::from_weight(&values, outputs, inputs, numerics))
             }
             (Purpose::Inference(_), shape) => Self::Vector(Tensor::from_vec(values, shape, &Device::Cpu)?),
             (Purpose::Training, shape) => Self::Trainable(Var::from_vec(values, shape, &Device::Cpu)?),
@@ -47,10 +45,22 @@ impl Weight {
         })
     }
 
-    /// x · weightᵀ.
-    pub fn apply(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
+    /// x · weightᵀ for each of the weights; packed ones together.
+    pub fn apply<const N: usize>(weights: [&Self; N], x: &Tensor, pass: Pass) -> ModelResult<Vec<Tensor>> {
+        let packed = weights.iter().map_while(|weight| match weight {
+            Self::Packed(matrix) => Some(matrix),
+            _ => None,
+        });
+        let packed: Vec<&PackedMatrix> = packed.collect();
+        if packed.len() == N {
+            return Ok(ops::linear_frozen(x, &packed)?);
+        }
+        weights.into_iter().map(|weight| weight.apply_alone(x, pass)).collect()
+    }
+
+    fn apply_alone(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
         match self {
-            Self::Packed(matrix) => Ok(ops::linear_frozen(x, matrix)?),
+            Self::Packed(_) => Err(ModelError::internal("a packed matrix stands beside one that is trained")),
             Self::Trainable(variable) => Ok(ops::linear(x, variable.as_tensor(), pass)?),
             Self::Fixed(matrix) => Ok(ops::linear_fixed(x, matrix, pass)?),
             Self::Adapted(adapted) => adapted.apply(x, pass),

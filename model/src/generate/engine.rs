@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::slot::{self, Beginning, Slot};
+use super::slot::{Beginning, Slot};
 use super::{Limits, Next, Request, Sink, StopReason};
 use crate::decoder::{CachedAttention, CachedRun, Decoder};
 use crate::heads::HeadMask;
@@ -41,7 +41,7 @@ pub fn generate(
         {
             let request = &requests[index];
             let tokens = request.prompt.len() + request.max_new_tokens;
-            let bytes = spec.key_value_bytes(tokens, limits.rows_per_pass.max(1));
+            let bytes = spec.key_value_bytes(decoder.numerics(), tokens, limits.rows_per_pass.max(1));
             // One request always runs, however large; more only within the budget.
             if !slots.is_empty() && held + bytes > limits.key_value_bytes {
                 break;
@@ -50,7 +50,7 @@ pub fn generate(
             let before = alike.next();
             let beginning = match before.map_or(Beginning::Other, |before| before.shared_beginning(request)) {
                 Beginning::NotYet => break,
-                Beginning::Other => slot::empty(spec),
+                Beginning::Other => decoder.empty_stores(),
                 Beginning::Shared(key_values) => key_values,
             };
             left.retain(|slot| slot.request.mask != request.mask);

@@ -115,7 +115,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows_per_pass: 512, slots: 32, key_value_bytes: 2 << 30 }
+        Self { rows_per_pass: 512, slots: 64, key_value_bytes: 2 << 30 }
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::sampling::{best_and_gap, choose};
 use super::{Completion, Request, Sampling, StopReason};
 use crate::kernels::attention::KeyValues;
-use crate::spec::ModelSpec;
 use crate::{ModelError, ModelResult};
 
 /// One request in flight.
@@ -128,9 +127,4 @@ pub enum Beginning {
     NotYet,
     /// Keys and values of all layers.
     Shared(Vec<KeyValues>),
-}
-
-/// Keys and values of no token.
-pub fn empty(spec: &ModelSpec) -> Vec<KeyValues> {
-    spec.layers.iter().map(|layer| KeyValues::new(spec.head_layout(), layer.span)).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{Pass, output, values, with_values};
+use crate::Numerics;
 use crate::kernels::InstructionSet;
 use crate::kernels::attention::{HeadLayout, KeyValues, Run, Sequence, backward, forward};
 use crate::spec::AttentionSpan;
@@ -72,7 +73,7 @@ impl CustomOp3 for Attention {
             .iter()
             .map(|sequence| {
                 let rows = sequence.first_row * width..(sequence.first_row + sequence.tokens) * width;
-                let mut store = KeyValues::new(self.layout, self.span);
+                let mut store = KeyValues::new(self.layout, self.span, Numerics::F32);
                 store.append(&k[rows.clone()], &v[rows]);
                 store
             })

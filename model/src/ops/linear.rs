@@ -1,19 +1,32 @@
 //! y = x · weightᵀ with [rows, inputs] x and [outputs, inputs] weight.
 
-use std::sync::Arc;
-
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{Pass, output, values, with_values};
 use crate::kernels::InstructionSet;
-use crate::kernels::matmul::{Left, Operand, PackedMatrix, Shape as Product, matmul};
+use crate::kernels::matmul::{
+    Left, Operand, PackedMatrix, Product as PackedProduct, Shape as Product, matmul, matmul_packed,
+};
 
-/// With a weight packed once, whose gradient nobody wants.
+/// With weights packed once, whose gradients nobody wants: all products of one x, as one piece of work.
 ///
 /// # Errors
 /// When x is not contiguous f32 [rows, inputs].
-pub fn linear_frozen(x: &Tensor, weight: &Arc<PackedMatrix>) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&Frozen(weight.clone()))
+pub fn linear_frozen(x: &Tensor, weights: &[&PackedMatrix]) -> Result<Vec<Tensor>> {
+    let (rows, depth) = x.dims2()?;
+    if let Some(weight) = weights.iter().find(|weight| weight.depth() != depth) {
+        candle_core::bail!("a weight of [{}, {}] cannot take rows of {depth}", weight.columns(), weight.depth());
+    }
+    let mut outs: Vec<Vec<f32>> = weights.iter().map(|weight| vec![0.0; rows * weight.columns()]).collect();
+    let products = outs.iter_mut().zip(weights).map(|(out, b)| PackedProduct { b, out });
+    let mut products: Vec<PackedProduct> = products.collect();
+    with_values(x, |x| {
+        matmul_packed(InstructionSet::best(), rows, Left::row_major(x, depth), &mut products, false);
+    })?;
+    drop(products);
+    let tensor =
+        |(weight, out): (&&PackedMatrix, Vec<f32>)| Tensor::from_vec(out, (rows, weight.columns()), x.device());
+    weights.iter().zip(outs).map(tensor).collect()
 }
 
 /// With a trainable weight, packed as it is read; gradients flow to both.
@@ -30,24 +43,6 @@ pub fn linear(x: &Tensor, weight: &Tensor, pass: Pass) -> Result<Tensor> {
 /// When an operand is not contiguous f32 or the widths differ.
 pub fn linear_fixed(x: &Tensor, weight: &Tensor, pass: Pass) -> Result<Tensor> {
     pass.one(x, Fixed(weight.clone()))
-}
-
-struct Frozen(Arc<PackedMatrix>);
-
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "linear-frozen"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, depth) = layout.shape().dims2()?;
-        let columns = self.0.columns();
-        let x = values(storage, layout)?;
-        let mut out = vec![0.0; rows * columns];
-        let product = Product { rows, columns, depth };
-        matmul(InstructionSet::best(), product, Left::row_major(x, depth), Operand::Packed(&self.0), &mut out, false);
-        output(out, (rows, columns))
-    }
 }
 
 struct Fixed(Tensor);

@@ -28,7 +28,7 @@ fn llama() {
         8_030_261_248,
     );
     assert_eq!((spec.head_dim, spec.rotary.len()), (128, 1));
-    assert_eq!(spec.key_value_bytes_per_token(), 32 * 2 * 1024 * 4);
+    assert_eq!(spec.key_value_bytes_per_token(Numerics::Bf16), 32 * 2 * 1024 * 2);
     read(
         json!({"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "head_dim": 64,
                "max_position_embeddings": 131072, "num_attention_heads": 32, "num_hidden_layers": 16,
@@ -114,6 +114,6 @@ fn olmo3() {
     }
     // At 64K, 24 of 32 layers keep their window instead of everything: 4 times less in all.
     let all = spec.layers.len() * 65_536 * 2 * 4_096 * 4;
-    let kept = spec.key_value_bytes(65_536, 512);
+    let kept = spec.key_value_bytes(Numerics::F32, 65_536, 512);
     assert!(kept < all * 31 / 100, "{kept} of {all}");
 }

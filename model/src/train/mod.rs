@@ -2,7 +2,6 @@
 
 mod adamw;
 mod checkpoint;
-mod flops;
 mod gradients;
 mod objective;
 mod run;
@@ -10,7 +9,6 @@ mod schedule;
 
 pub use adamw::{AdamW, AdamWSettings, Decayed};
 pub use checkpoint::Checkpoints;
-pub use flops::{measured_peak, training_flops};
 pub use gradients::Gradients;
 pub use objective::{CrossEntropy, Evaluation, Objective};
 pub use run::{

@@ -1,10 +1,10 @@
 //! The training loop.
 
 use super::checkpoint::Checkpoints;
-use super::flops::training_flops;
 use super::gradients::MaskedHeads;
 use super::{AdamW, AdamWSettings, Evaluation, Gradients, LearningRate, Objective};
 use crate::decoder::Decoder;
+use crate::flops::{Work, forward_flops};
 use crate::logprobs::token_logprobs;
 use crate::{Fault, ModelError, ModelResult};
 
@@ -56,7 +56,9 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Tokens that went through the model, scored or not.
     pub tokens: u64,
-    /// Arithmetic of the step ([`training_flops`]).
+    /// Floating-point operations of the step, in the convention of model FLOPs utilisation: the forward pass, twice as many
+    /// for the backward pass (once where the weights are frozen), nothing for what is computed again, nor for corrections of
+    /// low rank.
     pub flops: f64,
     /// The objective's statistics, added over micro-batches.
     pub statistics: Vec<f64>,
@@ -178,7 +180,7 @@ impl Training<'_> {
             let tokens: usize = batch.sequences.iter().map(|sequence| sequence.ids.len()).sum();
             report.loss += evaluation.loss;
             report.tokens += tokens as u64;
-            report.flops += training_flops(self.decoder.spec(), self.decoder.is_adapted(), &batch.sequences);
+            report.flops += self.flops(&batch.sequences);
             report.statistics.resize(evaluation.statistics.len().max(report.statistics.len()), 0.0);
             report.statistics.iter_mut().zip(&evaluation.statistics).for_each(|(sum, value)| *sum += value);
             observer.processed(tokens)?;
@@ -190,6 +192,17 @@ impl Training<'_> {
         self.reports.push(report);
         self.measure(source, observer)?;
         self.reports.last().map_or(Ok(()), |report| observer.step(report))
+    }
+
+    /// Floating-point operations of training on these sequences.
+    fn flops(&self, sequences: &[TrainingSequence]) -> f64 {
+        let work = |sequence: &TrainingSequence| Work {
+            position: 0,
+            tokens: sequence.ids.len(),
+            logits: sequence.scored_tokens(),
+        };
+        let passes = if self.decoder.is_adapted() { 2.0 } else { 3.0 };
+        passes * forward_flops(self.decoder.spec(), sequences.iter().map(work))
     }
 
     /// Measures what is to be measured after the last step, unless that was done.

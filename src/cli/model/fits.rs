@@ -1,5 +1,6 @@
 //! What of a model fits into memory: weights, and the keys and values of sequences of usual lengths.
 
+use retmask_model::Numerics;
 use retmask_model::generate::Limits;
 use retmask_model::spec::ModelSpec;
 use serde_json::{Value, json};
@@ -25,13 +26,13 @@ pub struct Fit {
     pub within_context: bool,
 }
 
-/// What each usual length takes, read in chunks as generation reads it; `weights` and `memory` in bytes.
-pub fn fits(spec: &ModelSpec, weights: u64, memory: Option<u64>) -> Vec<Fit> {
+/// What each usual length takes in this class, read in chunks as generation reads it; `weights` and `memory` in bytes.
+pub fn fits(spec: &ModelSpec, numerics: Numerics, weights: u64, memory: Option<u64>) -> Vec<Fit> {
     let rows_per_pass = Limits::default().rows_per_pass;
     LENGTHS
         .map(|thousands| {
             let length = thousands * 1024;
-            let key_values = spec.key_value_bytes(length, rows_per_pass) as u64;
+            let key_values = spec.key_value_bytes(numerics, length, rows_per_pass) as u64;
             Fit {
                 length,
                 key_values,

@@ -35,7 +35,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let checkpoint = &model.checkpoint;
     let (spec, storage) = (checkpoint.spec(), checkpoint.storage()?);
     let weights = checkpoint.weight_bytes_in_memory(arguments.numerics);
-    let fits = fits::fits(spec, weights, arguments.memory);
+    let fits = fits::fits(spec, arguments.numerics, weights, arguments.memory);
     let text = if settings.printer.json() {
         let mut object = object(spec, &storage);
         object["weight_bytes_in_memory"] = json!(weights);
@@ -84,7 +84,10 @@ fn rows(spec: &ModelSpec, storage: &StorageSummary) -> Vec<(&'static str, String
         ("norms", norms(spec)),
         ("file", format!("{}, {}, {}", storage.format, counted(storage.files, "file"), size(storage.file_bytes))),
         ("types in file", types.join(", ")),
-        ("keys and values", format!("{} per token (f32)", size(spec.key_value_bytes_per_token() as u64))),
+        ("keys and values", {
+            let of = |numerics| size(spec.key_value_bytes_per_token(numerics) as u64);
+            format!("{} per token in f32, {} in bf16", of(Numerics::F32), of(Numerics::Bf16))
+        }),
         ("tokenizer", present(storage.has_tokenizer)),
         ("chat template", present(storage.has_chat_template)),
     ]
@@ -161,7 +164,8 @@ fn object(spec: &ModelSpec, storage: &StorageSummary) -> Value {
         "files": storage.files,
         "file_bytes": storage.file_bytes,
         "element_types": types,
-        "key_value_bytes_per_token": spec.key_value_bytes_per_token(),
+        "key_value_bytes_per_token": spec.key_value_bytes_per_token(Numerics::F32),
+        "key_value_bytes_per_token_bf16": spec.key_value_bytes_per_token(Numerics::Bf16),
         "tokenizer": storage.has_tokenizer,
         "chat_template": storage.has_chat_template,
     })

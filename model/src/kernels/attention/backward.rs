@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::key_values::HeadPanel;
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
+use crate::Numerics;
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::softmax_backward;
 use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
@@ -126,9 +128,9 @@ fn head_gradients(
         rows.chunks_exact(padded).take(tokens).flat_map(|row| row[..head_dim].to_vec()).collect::<Vec<f32>>()
     };
     // Keys and values, both transposed into panels: the second "key" store holds the values.
-    let mut key_panels = KeyValues::new(one_head, AttentionSpan::Full);
+    let mut key_panels = KeyValues::new(one_head, AttentionSpan::Full, Numerics::F32);
     key_panels.append(&tight(&keys), &tight(&values));
-    let mut value_panels = KeyValues::new(one_head, AttentionSpan::Full);
+    let mut value_panels = KeyValues::new(one_head, AttentionSpan::Full, Numerics::F32);
     value_panels.append(&tight(&values), &tight(&keys));
 
     let mut found = HeadGradients {
@@ -165,7 +167,9 @@ fn head_gradients(
             let width = (last_position + 1 - tile_start).min(KEY_TILE).next_multiple_of(PANEL);
             let product = |a: &[f32], panels: &KeyValues, out: &mut [f32]| {
                 for panel in 0..width / PANEL {
-                    let b = panels.key_panel(tile_start / PANEL + panel, 0);
+                    let HeadPanel::F32(b) = panels.key_panel(tile_start / PANEL + panel, 0) else {
+                        unreachable!("gradients are computed in f32")
+                    };
                     for row in (0..height).step_by(TILE_ROWS) {
                         let tile = Tile::<Single> {
                             a: a.as_ptr().wrapping_add(row * padded),
@@ -178,6 +182,7 @@ fn head_gradients(
                             out_stride: KEY_TILE,
                             width: PANEL,
                             accumulate: false,
+                            ahead: None,
                         };
                         // SAFETY: `a` is 48 x padded, the panel head_dim x 32, `out` 48 x 128.
                         unsafe { tile.run(set, TILE_ROWS.min(height - row)) };
@@ -213,6 +218,7 @@ fn head_gradients(
                         out_stride: padded,
                         width: PANEL,
                         accumulate: true,
+                        ahead: None,
                     };
                     // SAFETY: keys are padded to whole panels of rows, as `width` is.
                     unsafe { tile.run(set, TILE_ROWS.min(height - row)) };
@@ -233,6 +239,7 @@ fn head_gradients(
                             out_stride: padded,
                             width: PANEL,
                             accumulate: true,
+                            ahead: None,
                         };
                         // SAFETY: outputs are padded to whole panels of rows, as `width` is.
                         unsafe { tile.run(set, TILE_ROWS.min(width - key)) };

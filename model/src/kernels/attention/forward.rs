@@ -2,10 +2,13 @@
 
 use rayon::prelude::*;
 
+use super::key_values::HeadPanel;
+use super::softmax::{exponential_pairs, scale_and_maximum};
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
+use crate::Numerics;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{exp, exp_and_sum, maximum};
-use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
+use crate::kernels::elementwise::{exp, exp_and_sum};
+use crate::kernels::matmul::{Dot, PANEL, Single, Step, TILE_ROWS, Tile, round_row};
 use crate::kernels::simd::dispatch;
 use crate::spec::AttentionSpan;
 
@@ -107,8 +110,15 @@ unsafe impl Sync for Shared {}
 
 #[derive(Default)]
 struct Scratch {
+    /// [48, head_dim].
     queries: Vec<f32>,
+    /// The same as bf16 pairs where keys are such, [48, pairs].
+    query_pairs: Vec<u32>,
+    /// [12, 128]: scores, then the exponentials of the softmax.
     scores: Vec<f32>,
+    /// The exponentials as bf16 pairs, [12, 64].
+    score_pairs: Vec<u32>,
+    /// [48, padded head_dim].
     sums: Vec<f32>,
 }
 
@@ -146,34 +156,33 @@ fn attend_tile(
     let (run, head_dim, padded) = (block.run, layout.head_dim, layout.padded_dim());
     let (first_row, height) = (rows_of_tile.start, rows_of_tile.len());
     let position = |row: usize| run.position + block.pairs[row].0;
-    let scale = layout.scale();
+    let (scale, numerics) = (layout.scale(), run.key_values.numerics());
     let width = visible.min(KEY_TILE).next_multiple_of(PANEL);
     for panel in 0..width / PANEL {
-        let keys = run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head);
-        let tile = Tile::<Single> {
-            a: scratch.queries.as_ptr().wrapping_add(first_row * head_dim),
-            a_row_stride: head_dim,
-            a_depth_stride: 1,
-            b: keys.as_ptr(),
-            b_stride: PANEL,
-            steps: head_dim,
-            out: scratch.scores.as_mut_ptr().wrapping_add(panel * PANEL),
-            out_stride: KEY_TILE,
-            width: PANEL,
-            accumulate: false,
-        };
-        // SAFETY: queries hold 48 x head_dim, the panel head_dim x 32, the scores 12 x 128 values.
-        unsafe { tile.run(set, height) };
+        let out = scratch.scores.as_mut_ptr().wrapping_add(panel * PANEL);
+        // SAFETY: queries hold 48 x head_dim values or pairs, the panel 32 for each step, the scores 12 x 128 values.
+        match run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head) {
+            HeadPanel::F32(keys) => unsafe {
+                let a = scratch.queries.as_ptr().wrapping_add(first_row * head_dim);
+                product::<Single>(set, height, a, head_dim, keys.as_ptr(), PANEL, head_dim, out, KEY_TILE, false);
+            },
+            HeadPanel::Bf16(keys) => unsafe {
+                let pairs = head_dim.div_ceil(2);
+                let a = scratch.query_pairs.as_ptr().wrapping_add(first_row * pairs);
+                product::<Dot>(set, height, a, pairs, keys.as_ptr(), PANEL, pairs, out, KEY_TILE, false);
+            },
+        }
     }
     for row in rows_of_tile {
         let state = &mut rows[row];
         let scores = &mut scratch.scores[(row - first_row) * KEY_TILE..][..width];
-        scores.iter_mut().for_each(|score| *score *= scale);
+        let pairs = &mut scratch.score_pairs[(row - first_row) * KEY_TILE / 2..][..width / 2];
         let (first, last) = (first_key(span, position(row)), position(row));
-        if first > tile_start {
-            scores[..(first - tile_start).min(width)].fill(f32::NEG_INFINITY);
-        }
-        scores[(last + 1).saturating_sub(tile_start).min(width)..].fill(f32::NEG_INFINITY);
+        let end = (last + 1).saturating_sub(tile_start).min(width);
+        let begin = first.saturating_sub(tile_start).min(end);
+        scores[..begin].fill(f32::NEG_INFINITY);
+        scores[end..].fill(f32::NEG_INFINITY);
+        let largest = scale_and_maximum(set, &mut scores[begin..end], scale);
         if run.probe && block.pairs[row].0 + 1 == run.tokens {
             for (key, &score) in scores.iter().enumerate() {
                 if score > state.best.0 {
@@ -184,15 +193,19 @@ fn attend_tile(
                 }
             }
         }
-        let largest = maximum(set, scores);
         let new_maximum = if largest > state.maximum { largest } else { state.maximum };
         if new_maximum == f32::NEG_INFINITY {
             // Nothing visible yet (a window that starts in a later tile).
             scores.fill(0.0);
+            pairs.fill(0);
             continue;
         }
         let shrink = shrinkage(set, state.maximum - new_maximum);
-        state.sum = state.sum * shrink + exp_and_sum(set, scores, new_maximum);
+        let sum = match numerics {
+            Numerics::F32 => exp_and_sum(set, scores, new_maximum),
+            Numerics::Bf16 => exponential_pairs(set, scores, new_maximum, pairs),
+        };
+        state.sum = state.sum * shrink + sum;
         if state.maximum != new_maximum {
             scratch.sums[row * padded..][..padded].iter_mut().for_each(|sum| *sum *= shrink);
             state.maximum = new_maximum;
@@ -201,22 +214,47 @@ fn attend_tile(
     for panel in 0..width / PANEL {
         let values = run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head);
         for column in (0..padded).step_by(PANEL) {
-            let tile = Tile::<Single> {
-                a: scratch.scores.as_ptr().wrapping_add(panel * PANEL),
-                a_row_stride: KEY_TILE,
-                a_depth_stride: 1,
-                b: values.as_ptr().wrapping_add(column),
-                b_stride: padded,
-                steps: PANEL,
-                out: scratch.sums.as_mut_ptr().wrapping_add(first_row * padded + column),
-                out_stride: padded,
-                width: PANEL,
-                accumulate: true,
-            };
-            // SAFETY: scores hold 12 x 128, the panel 32 x padded, the sums 48 x padded values.
-            unsafe { tile.run(set, height) };
+            let out = scratch.sums.as_mut_ptr().wrapping_add(first_row * padded + column);
+            // SAFETY: scores hold 12 x 128 values or 12 x 64 pairs, the panel `padded` for each step, the sums 48 x padded.
+            match values {
+                HeadPanel::F32(values) => unsafe {
+                    let a = scratch.scores.as_ptr().wrapping_add(panel * PANEL);
+                    let b = values.as_ptr().wrapping_add(column);
+                    product::<Single>(set, height, a, KEY_TILE, b, padded, PANEL, out, padded, true);
+                },
+                HeadPanel::Bf16(values) => unsafe {
+                    let a = scratch.score_pairs.as_ptr().wrapping_add(panel * PANEL / 2);
+                    let b = values.as_ptr().wrapping_add(column);
+                    product::<Dot>(set, height, a, KEY_TILE / 2, b, padded, PANEL / 2, out, padded, true);
+                },
+            }
         }
     }
+}
+
+/// One tile of 32 whole columns; the rows of the left-hand matrix are contiguous.
+///
+/// # Safety
+/// As of [`Tile::run`].
+#[expect(clippy::too_many_arguments, reason = "the two matrices and the output of a product, each with its stride")]
+#[inline(always)]
+unsafe fn product<S: Step>(
+    set: InstructionSet,
+    height: usize,
+    a: *const S::Left,
+    a_row_stride: usize,
+    b: *const S::Right,
+    b_stride: usize,
+    steps: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: bool,
+) {
+    let (a_depth_stride, width, ahead) = (1, PANEL, None);
+    let tile =
+        Tile::<S> { a, a_row_stride, a_depth_stride, b, b_stride, steps, out, out_stride, width, accumulate, ahead };
+    // SAFETY: passed on to the caller.
+    unsafe { tile.run(set, height) }
 }
 
 /// # Safety
@@ -246,11 +284,18 @@ unsafe fn attend(
     }
     scratch.queries.resize(BLOCK_ROWS * head_dim, 0.0);
     scratch.scores.resize(TILE_ROWS * KEY_TILE, 0.0);
+    scratch.score_pairs.resize(TILE_ROWS * KEY_TILE / 2, 0);
     scratch.sums.clear();
     scratch.sums.resize(BLOCK_ROWS * padded, 0.0);
     for (row, &(token, head)) in block.pairs.iter().enumerate() {
         scratch.queries[row * head_dim..][..head_dim]
             .copy_from_slice(&queries[place(token, head) * head_dim..][..head_dim]);
+    }
+    if run.key_values.numerics() == Numerics::Bf16 {
+        let pairs = head_dim.div_ceil(2);
+        scratch.query_pairs.resize(BLOCK_ROWS * pairs, 0);
+        let rows = scratch.queries.chunks_exact(head_dim).zip(scratch.query_pairs.chunks_exact_mut(pairs));
+        rows.take(height).for_each(|(row, pairs)| round_row(set, row, pairs));
     }
     let start = Row { maximum: f32::NEG_INFINITY, sum: 0.0, best: (f32::NEG_INFINITY, 0), second: f32::NEG_INFINITY };
     let mut rows = [start; BLOCK_ROWS];

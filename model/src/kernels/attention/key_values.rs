@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{HeadLayout, KEY_TILE, first_key};
-use crate::kernels::matmul::PANEL;
+use crate::Numerics;
+use crate::kernels::matmul::{PANEL, rounded};
 use crate::spec::AttentionSpan;
 
 /// Keys and values, appended token by token. Tokens stand in panels of 32; a panel holds, per head, the keys
 /// transposed ([head_dim, 32]) and the values by row ([32, padded head_dim]), so both products of attention
 /// read their right-hand matrix in order. Unused places are zero.
+///
+/// In the class `bf16` they are rounded to it and stand in pairs: keys of two dimensions ([head_dim / 2, 32]), values of
+/// two tokens ([16, padded head_dim]), the first of the two in the lower half.
 ///
 /// Copies share panels until one of them writes into a panel, so sequences that begin alike hold their beginning once.
 ///
@@ -19,6 +23,7 @@ use crate::spec::AttentionSpan;
 pub struct KeyValues {
     layout: HeadLayout,
     span: AttentionSpan,
+    numerics: Numerics,
     /// Tokens appended so far, dropped ones included.
     length: usize,
     /// Panels dropped from the front.
@@ -26,27 +31,99 @@ pub struct KeyValues {
     panels: VecDeque<Arc<Panel>>,
 }
 
+/// 32 tokens of all key-value heads.
 #[derive(Debug, Clone)]
-struct Panel {
-    /// [key_value_heads, head_dim, 32].
-    keys: Box<[f32]>,
-    /// [key_value_heads, 32, padded head_dim].
-    values: Box<[f32]>,
+enum Panel {
+    /// Keys [key_value_heads, head_dim, 32] and values [key_value_heads, 32, padded head_dim].
+    F32 { keys: Box<[f32]>, values: Box<[f32]> },
+    /// Keys [key_value_heads, pairs of head_dim, 32] and values [key_value_heads, 16, padded head_dim].
+    Bf16 { keys: Box<[u32]>, values: Box<[u32]> },
+}
+
+/// One head's part of a panel, as the right-hand matrix of a product.
+#[derive(Clone, Copy)]
+pub(super) enum HeadPanel<'a> {
+    F32(&'a [f32]),
+    /// Pairs along the sum.
+    Bf16(&'a [u32]),
 }
 
 impl Panel {
+    fn empty(layout: HeadLayout, numerics: Numerics) -> Self {
+        let HeadLayout { key_value_heads, head_dim, .. } = layout;
+        let (keys, values) = (head_dim * PANEL, PANEL * layout.padded_dim());
+        match numerics {
+            Numerics::F32 => Self::F32 {
+                keys: vec![0.0; key_value_heads * keys].into(),
+                values: vec![0.0; key_value_heads * values].into(),
+            },
+            Numerics::Bf16 => Self::Bf16 {
+                keys: vec![0; key_value_heads * head_dim.div_ceil(2) * PANEL].into(),
+                values: vec![0; key_value_heads * values / 2].into(),
+            },
+        }
+    }
+
+    /// Puts one token's keys and values ([key_value_heads, head_dim]) into a place that is zero.
+    fn put(&mut self, layout: HeadLayout, place: usize, new_keys: &[f32], new_values: &[f32]) {
+        let (head_dim, padded) = (layout.head_dim, layout.padded_dim());
+        let heads = new_keys.chunks_exact(head_dim).zip(new_values.chunks_exact(head_dim)).enumerate();
+        match self {
+            Self::F32 { keys, values } => {
+                for (head, (new_keys, new_values)) in heads {
+                    let lanes = keys[head * head_dim * PANEL..].iter_mut().skip(place).step_by(PANEL);
+                    lanes.zip(new_keys).for_each(|(lane, &key)| *lane = key);
+                    values[(head * PANEL + place) * padded..][..head_dim].copy_from_slice(new_values);
+                }
+            }
+            Self::Bf16 { keys, values } => {
+                let pairs = head_dim.div_ceil(2);
+                let half = 16 * (place % 2);
+                for (head, (new_keys, new_values)) in heads {
+                    let lanes = keys[head * pairs * PANEL..].iter_mut().skip(place).step_by(PANEL);
+                    for (lane, two) in lanes.zip(new_keys.chunks(2)) {
+                        let upper = two.get(1).map_or(0, |&upper| rounded(upper));
+                        *lane = rounded(two[0]) | upper << 16;
+                    }
+                    let row = &mut values[(head * PANEL + place) / 2 * padded..][..head_dim];
+                    row.iter_mut().zip(new_values).for_each(|(pair, &value)| *pair |= rounded(value) << half);
+                }
+            }
+        }
+    }
+
     /// Puts zeros into the places from `place` on.
     fn clear_from(&mut self, layout: HeadLayout, place: usize) {
-        self.keys.chunks_exact_mut(PANEL).for_each(|places| places[place..].fill(0.0));
         let padded = layout.padded_dim();
-        self.values.chunks_exact_mut(PANEL * padded).for_each(|rows| rows[place * padded..].fill(0.0));
+        match self {
+            Self::F32 { keys, values } => {
+                keys.chunks_exact_mut(PANEL).for_each(|places| places[place..].fill(0.0));
+                values.chunks_exact_mut(PANEL * padded).for_each(|rows| rows[place * padded..].fill(0.0));
+            }
+            Self::Bf16 { keys, values } => {
+                keys.chunks_exact_mut(PANEL).for_each(|places| places[place..].fill(0));
+                for rows in values.chunks_exact_mut(PANEL / 2 * padded) {
+                    let (kept, cleared) = rows.split_at_mut(place.div_ceil(2) * padded);
+                    cleared.fill(0);
+                    if place % 2 == 1 {
+                        let last = kept.len() - padded;
+                        kept[last..].iter_mut().for_each(|pair| *pair &= 0xffff);
+                    }
+                }
+            }
+        }
     }
 }
 
 impl KeyValues {
-    /// An empty store for a layer of this span.
-    pub fn new(layout: HeadLayout, span: AttentionSpan) -> Self {
-        Self { layout, span, length: 0, dropped: 0, panels: VecDeque::new() }
+    /// An empty store for a layer of this span, in this class of arithmetic.
+    pub fn new(layout: HeadLayout, span: AttentionSpan, numerics: Numerics) -> Self {
+        Self { layout, span, numerics, length: 0, dropped: 0, panels: VecDeque::new() }
+    }
+
+    /// The class of arithmetic that it is kept for.
+    pub fn numerics(&self) -> Numerics {
+        self.numerics
     }
 
     /// Tokens appended so far: the position of the next one.
@@ -61,12 +138,18 @@ impl KeyValues {
 
     /// Bytes of keys and values it holds now.
     pub fn held_bytes(&self) -> usize {
-        self.panels.len() * Self::panel_bytes(self.layout)
+        self.panels.len() * Self::panel_bytes(self.layout, self.numerics)
     }
 
     /// Most bytes a store ever holds while `tokens` tokens are appended, at most `chunk` at a time: all of them, or a
     /// window, the rest of the tile it starts in, and a chunk.
-    pub fn most_bytes(layout: HeadLayout, span: AttentionSpan, tokens: usize, chunk: usize) -> usize {
+    pub fn most_bytes(
+        layout: HeadLayout,
+        span: AttentionSpan,
+        numerics: Numerics,
+        tokens: usize,
+        chunk: usize,
+    ) -> usize {
         let held = match span {
             AttentionSpan::Full => tokens,
             AttentionSpan::Window(window) => {
@@ -75,36 +158,27 @@ impl KeyValues {
                 tokens.min(seen.saturating_add(chunk))
             }
         };
-        held.div_ceil(PANEL).saturating_mul(Self::panel_bytes(layout))
+        held.div_ceil(PANEL).saturating_mul(Self::panel_bytes(layout, numerics))
     }
 
-    fn panel_bytes(layout: HeadLayout) -> usize {
-        layout.key_value_heads * PANEL * (layout.head_dim + layout.padded_dim()) * size_of::<f32>()
+    fn panel_bytes(layout: HeadLayout, numerics: Numerics) -> usize {
+        let width = match numerics {
+            Numerics::F32 => layout.head_dim + layout.padded_dim(),
+            Numerics::Bf16 => layout.head_dim.div_ceil(2) + layout.padded_dim() / 2,
+        };
+        layout.key_value_heads * PANEL * width * size_of::<f32>()
     }
 
     /// Appends tokens: `keys` and `values` are [tokens, key_value_heads, head_dim].
     pub fn append(&mut self, keys: &[f32], values: &[f32]) {
         self.drop_unseen();
-        let HeadLayout { key_value_heads, head_dim, .. } = self.layout;
-        let padded = self.layout.padded_dim();
-        let width = key_value_heads * head_dim;
+        let width = self.layout.key_value_heads * self.layout.head_dim;
         for (keys, values) in keys.chunks_exact(width).zip(values.chunks_exact(width)) {
             let (panel, place) = (self.length / PANEL - self.dropped, self.length % PANEL);
             if panel == self.panels.len() {
-                self.panels.push_back(Arc::new(Panel {
-                    keys: vec![0.0; width * PANEL].into(),
-                    values: vec![0.0; key_value_heads * PANEL * padded].into(),
-                }));
+                self.panels.push_back(Arc::new(Panel::empty(self.layout, self.numerics)));
             }
-            let panel = Arc::make_mut(&mut self.panels[panel]);
-            for head in 0..key_value_heads {
-                let key_panel = &mut panel.keys[head * head_dim * PANEL..][..head_dim * PANEL];
-                for (d, &key) in keys[head * head_dim..][..head_dim].iter().enumerate() {
-                    key_panel[d * PANEL + place] = key;
-                }
-                let value_row = &mut panel.values[(head * PANEL + place) * padded..][..head_dim];
-                value_row.copy_from_slice(&values[head * head_dim..][..head_dim]);
-            }
+            Arc::make_mut(&mut self.panels[panel]).put(self.layout, place, keys, values);
             self.length += 1;
         }
     }
@@ -136,14 +210,25 @@ impl KeyValues {
     }
 
     /// Panel `panel` of head `head`: keys as [head_dim, 32].
-    pub(super) fn key_panel(&self, panel: usize, head: usize) -> &[f32] {
-        let size = self.layout.head_dim * PANEL;
-        &self.panels[panel - self.dropped].keys[head * size..][..size]
+    pub(super) fn key_panel(&self, panel: usize, head: usize) -> HeadPanel<'_> {
+        let head_dim = self.layout.head_dim;
+        match &*self.panels[panel - self.dropped] {
+            Panel::F32 { keys, .. } => HeadPanel::F32(part(keys, head, head_dim * PANEL)),
+            Panel::Bf16 { keys, .. } => HeadPanel::Bf16(part(keys, head, head_dim.div_ceil(2) * PANEL)),
+        }
     }
 
     /// Panel `panel` of head `head`: values as [32, padded head_dim].
-    pub(super) fn value_panel(&self, panel: usize, head: usize) -> &[f32] {
+    pub(super) fn value_panel(&self, panel: usize, head: usize) -> HeadPanel<'_> {
         let size = PANEL * self.layout.padded_dim();
-        &self.panels[panel - self.dropped].values[head * size..][..size]
+        match &*self.panels[panel - self.dropped] {
+            Panel::F32 { values, .. } => HeadPanel::F32(part(values, head, size)),
+            Panel::Bf16 { values, .. } => HeadPanel::Bf16(part(values, head, size / 2)),
+        }
     }
+}
+
+/// Part `index` of parts of one size.
+fn part<T>(all: &[T], index: usize, size: usize) -> &[T] {
+    &all[index * size..][..size]
 }

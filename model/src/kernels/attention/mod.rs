@@ -7,6 +7,7 @@
 mod backward;
 mod forward;
 mod key_values;
+mod softmax;
 
 pub use backward::{Gradients, Sequence, backward};
 pub use forward::{Probe, Run, forward};

@@ -1,6 +1,7 @@
 //! Attention against its definition in f64, its gradients against finite differences, its bits against itself.
 
 use super::*;
+use crate::Numerics;
 use crate::kernels::InstructionSet;
 
 const LAYOUT: HeadLayout = HeadLayout { query_heads: 6, key_value_heads: 2, head_dim: 20 };
@@ -56,8 +57,14 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
-fn run_whole(set: InstructionSet, case: &Case, span: AttentionSpan, masked: &[bool]) -> (Vec<f32>, Vec<f32>) {
-    let mut key_values = KeyValues::new(LAYOUT, span);
+fn run_whole(
+    set: InstructionSet,
+    numerics: Numerics,
+    case: &Case,
+    span: AttentionSpan,
+    masked: &[bool],
+) -> (Vec<f32>, Vec<f32>) {
+    let mut key_values = KeyValues::new(LAYOUT, span, numerics);
     key_values.append(&case.k, &case.v);
     let run = Run {
         first_row: 0,
@@ -78,11 +85,19 @@ fn matches_the_definition_in_f64() {
     let masked = [false, true, false, false, false, true];
     for (tokens, span) in [(1, AttentionSpan::Full), (300, AttentionSpan::Full), (290, AttentionSpan::Window(37))] {
         let case = case(tokens);
-        let (out, _) = run_whole(InstructionSet::best(), &case, span, &masked);
+        let (out, _) = run_whole(InstructionSet::best(), Numerics::F32, &case, span, &masked);
         let expected = definition(&wide(&case.q), &wide(&case.k), &wide(&case.v), tokens, span, &masked);
         for (found, expected) in out.iter().zip(&expected) {
             // f32 softmax over at most 300 keys of values below 1.
             assert!((f64::from(*found) - expected).abs() < 2e-6, "{found} {expected}");
+        }
+        // In bf16 the exponentials are rounded too: relative errors of 2^-9 at most, of values below 1.
+        let rounded =
+            |values: &[f32]| values.iter().map(|&value| half::bf16::from_f32(value).to_f64()).collect::<Vec<_>>();
+        let (out, _) = run_whole(InstructionSet::best(), Numerics::Bf16, &case, span, &masked);
+        let expected = definition(&rounded(&case.q), &rounded(&case.k), &rounded(&case.v), tokens, span, &masked);
+        for (found, expected) in out.iter().zip(&expected) {
+            assert!((f64::from(*found) - expected).abs() < 2.0f64.powi(-9), "{found} {expected}");
         }
     }
 }
@@ -93,11 +108,12 @@ fn chunks_and_instruction_sets_change_no_bit() {
     let width = LAYOUT.query_heads * LAYOUT.head_dim;
     let kv_width = LAYOUT.key_value_heads * LAYOUT.head_dim;
     let none = [false; 6];
-    for span in [AttentionSpan::Full, AttentionSpan::Window(1), AttentionSpan::Window(40), AttentionSpan::Window(150)] {
-        let (expected, _) = run_whole(InstructionSet::Portable, &case, span, &none);
+    let spans = [AttentionSpan::Full, AttentionSpan::Window(1), AttentionSpan::Window(40), AttentionSpan::Window(150)];
+    for (span, numerics) in spans.into_iter().flat_map(|span| Numerics::ALL.map(|numerics| (span, numerics))) {
+        let (expected, _) = run_whole(InstructionSet::Portable, numerics, &case, span, &none);
         for set in InstructionSet::available() {
             for chunk in [1, 7, 128, 301] {
-                let mut key_values = KeyValues::new(LAYOUT, span);
+                let mut key_values = KeyValues::new(LAYOUT, span, numerics);
                 let mut out = Vec::new();
                 for start in (0..case.tokens).step_by(chunk) {
                     let end = (start + chunk).min(case.tokens);
@@ -116,7 +132,7 @@ fn chunks_and_instruction_sets_change_no_bit() {
                         forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
                     assert_eq!(probes.len(), 1);
                     out.extend(part);
-                    let most = KeyValues::most_bytes(LAYOUT, span, case.tokens, chunk);
+                    let most = KeyValues::most_bytes(LAYOUT, span, numerics, case.tokens, chunk);
                     assert!(key_values.held_bytes() <= most, "{} of {most}", key_values.held_bytes());
                 }
                 assert_eq!(key_values.len(), case.tokens);
@@ -136,7 +152,7 @@ fn the_probe_names_the_strongest_key() {
         .iter_mut()
         .zip(&q)
         .for_each(|(key, query)| *key = query * 5.0);
-    let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Full);
+    let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Full, Numerics::F32);
     key_values.append(&case.k, &case.v);
     let base = Run { first_row: 0, tokens: 200, position: 0, key_values: &key_values, masked_heads: None, probe: true };
     let mut out = vec![0.0; case.q.len()];
@@ -151,7 +167,7 @@ fn gradients_match_finite_differences_in_f64() {
     let masked = [false, false, true, false, false, false];
     let case = case(tokens);
     for span in [AttentionSpan::Full, AttentionSpan::Window(9)] {
-        let (out, log_sums) = run_whole(InstructionSet::best(), &case, span, &masked);
+        let (out, log_sums) = run_whole(InstructionSet::best(), Numerics::F32, &case, span, &masked);
         let grad_out = values(out.len(), 9);
         let sequence = Sequence {
             tokens,
@@ -187,13 +203,33 @@ fn a_window_keeps_no_more_than_itself_a_tile_and_a_chunk() {
     let (window, chunk, tokens) = (40, 10, 2_000);
     let case = case(tokens);
     let width = LAYOUT.key_value_heads * LAYOUT.head_dim;
-    let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Window(window));
+    let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Window(window), Numerics::F32);
     let mut largest = 0;
     for (keys, values) in case.k.chunks(chunk * width).zip(case.v.chunks(chunk * width)) {
         key_values.append(keys, values);
         largest = largest.max(key_values.held_bytes());
     }
     // 39 + 127 + 10 tokens fill 6 panels of 32 at most; all 2,000 would fill 63.
-    assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Window(window), tokens, chunk), largest);
-    assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Full, tokens, chunk), largest / 6 * 63);
+    assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Window(window), Numerics::F32, tokens, chunk), largest);
+    assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Full, Numerics::F32, tokens, chunk), largest / 6 * 63);
+}
+
+#[test]
+fn a_beginning_holds_what_appending_so_far_would() {
+    let case = case(70);
+    let width = LAYOUT.key_value_heads * LAYOUT.head_dim;
+    for numerics in Numerics::ALL {
+        let mut whole = KeyValues::new(LAYOUT, AttentionSpan::Full, numerics);
+        whole.append(&case.k, &case.v);
+        // Within a panel at an odd and an even place, at its border, and all.
+        for tokens in [1, 32, 45, 64, 66, 70] {
+            let mut direct = KeyValues::new(LAYOUT, AttentionSpan::Full, numerics);
+            direct.append(&case.k[..tokens * width], &case.v[..tokens * width]);
+            let mut beginning = whole.beginning(tokens).expect("nothing was dropped");
+            // What is appended to it goes where nothing is left of what was cut off.
+            direct.append(&case.v[..3 * width], &case.k[..3 * width]);
+            beginning.append(&case.v[..3 * width], &case.k[..3 * width]);
+            assert_eq!(format!("{beginning:?}"), format!("{direct:?}"), "{numerics} {tokens}");
+        }
+    }
 }

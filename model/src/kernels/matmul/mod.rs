@@ -2,9 +2,10 @@
 //! holds) and adds a[i,k]·b[k,j] by fused multiply-add for k ascending. Lanes run across j, so neither the tile
 //! a row falls into nor the vector width can change a bit.
 //!
-//! That is the class [`Numerics::F32`]. In [`Numerics::Bf16`] both sides are rounded to bf16 first, and pairs of k
+//! That is the class [`Numerics::F32`](crate::Numerics::F32). In [`Numerics::Bf16`](crate::Numerics::Bf16) both sides are rounded to bf16 first, and pairs of k
 //! are added as VDPBF16PS does ([`step::Dot`]); the sums are f32 too.
 
+mod frozen;
 mod packed;
 mod step;
 mod tile;
@@ -14,12 +15,10 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::InstructionSet;
-use super::simd::dispatch;
-use crate::Numerics;
+pub(super) use frozen::round_row;
+pub use frozen::{Product, matmul_packed};
 pub use packed::PackedMatrix;
-use packed::Panels;
-pub(super) use step::Single;
-use step::{Dot, Step, Widened, pair_rounded};
+pub(super) use step::{Dot, Single, Step, rounded};
 pub(super) use tile::Tile;
 
 /// Columns of a panel: two 512-bit registers of f32.
@@ -28,9 +27,9 @@ pub const PANEL: usize = 32;
 pub const TILE_ROWS: usize = 12;
 /// Rows one task multiplies with one panel, so that many threads find work in narrow layers.
 const TASK_ROWS: usize = 20 * TILE_ROWS;
-/// Steps along the depth before the next rows: their 16 KiB of a panel stay in the first-level cache for all of a
+/// Most steps along the depth before the next rows: their 18 KiB of a panel stay in the first-level cache for all of a
 /// task's rows. Sums wait in the output meanwhile, which changes no bit.
-const BLOCK_STEPS: usize = 128;
+const BLOCK_STEPS: usize = 144;
 
 /// The right-hand matrix of a product.
 #[derive(Clone, Copy)]
@@ -93,6 +92,13 @@ impl<'a> Left<'a> {
     pub fn transposed(data: &'a [f32], rows: usize) -> Self {
         Self { data, row_stride: 1, depth_stride: rows }
     }
+
+    /// That it holds `rows` rows of `depth` values.
+    fn check(&self, rows: usize, depth: usize) {
+        if rows > 0 && depth > 0 {
+            assert!(self.data.len() > (rows - 1) * self.row_stride + (depth - 1) * self.depth_stride, "left operand");
+        }
+    }
 }
 
 /// Sizes of a product: [rows, depth] · [depth, columns].
@@ -113,27 +119,18 @@ thread_local! {
 /// When a slice is shorter than the shape says: shapes are this crate's own.
 pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut [f32], accumulate: bool) {
     let Shape { rows, columns, depth } = shape;
+    if let Operand::Packed(packed) = b {
+        assert!(packed.depth() == depth && packed.columns() == columns, "packed operand");
+        return matmul_packed(set, rows, a, &mut [Product { b: packed, out }], accumulate);
+    }
     if rows == 0 || columns == 0 {
         return;
     }
     assert_eq!(out.len(), rows * columns, "product output");
-    if depth > 0 {
-        assert!(a.data.len() > (rows - 1) * a.row_stride + (depth - 1) * a.depth_stride, "left operand");
-    }
-    if let Operand::Packed(packed) = b {
-        assert!(packed.depth() == depth && packed.columns() == columns, "packed operand");
-    }
-    let rounded = match b {
-        Operand::Packed(packed) if packed.numerics() == Numerics::Bf16 => round_rows(set, a, rows, depth),
-        _ => Vec::new(),
-    };
+    a.check(rows, depth);
     let panels = columns.div_ceil(PANEL);
-    // Packing on the fly is paid once per task, so those tasks take all rows unless threads would starve.
-    let task_rows = match b {
-        Operand::Packed(_) => TASK_ROWS,
-        _ if panels >= 2 * rayon::current_num_threads() => rows,
-        _ => TASK_ROWS,
-    };
+    // Packing on the fly is paid once per task, so tasks take all rows unless threads would starve.
+    let task_rows = if panels >= 2 * rayon::current_num_threads() { rows } else { TASK_ROWS };
     let row_tasks = rows.div_ceil(task_rows);
     let output = SharedOutput(out.as_mut_ptr());
     let task = |index: usize| {
@@ -141,93 +138,24 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
         let first_column = panel * PANEL;
         let row_range = row_task * task_rows..((row_task + 1) * task_rows).min(rows);
         let block = Block { set, row_range, columns, first_column, output, accumulate };
-        let plain = LeftTiles {
-            data: a.data.as_ptr(),
-            tile_stride: a.row_stride,
-            row_stride: a.row_stride,
-            depth_stride: a.depth_stride,
-        };
-        let pairs = depth.div_ceil(2);
-        match b {
-            // SAFETY: the asserts above bound every read of A; a panel holds 32 values for each step; this task
-            // alone writes the block's elements of the output.
-            Operand::Packed(packed) => unsafe {
-                match packed.panels() {
-                    Panels::F32(data) => block.multiply::<Single>(plain, &data[panel * depth * PANEL..], depth),
-                    Panels::Exact(data) => block.multiply::<Widened>(plain, &data[panel * pairs * PANEL..], pairs),
-                    Panels::Rounded(data) => {
-                        let left = LeftTiles {
-                            data: rounded.as_ptr(),
-                            tile_stride: pairs,
-                            row_stride: 1,
-                            depth_stride: TILE_ROWS,
-                        };
-                        block.multiply::<Dot>(left, &data[panel * pairs * PANEL..], pairs);
-                    }
-                }
-            },
-            _ => PANEL_BUFFER.with_borrow_mut(|buffer| {
-                buffer.resize(depth * PANEL, 0.0);
-                b.pack(first_column, columns, 0..depth, buffer);
-                // SAFETY: as above.
-                unsafe { block.multiply::<Single>(plain, buffer, depth) }
-            }),
-        }
+        PANEL_BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(depth * PANEL, 0.0);
+            b.pack(first_column, columns, 0..depth, buffer);
+            // SAFETY: the asserts above bound every read of A; a panel holds 32 values for each step; this task alone
+            // writes the block's elements of the output.
+            unsafe { block.multiply::<Single>(LeftTiles::of(a), buffer, depth) }
+        });
     };
-    let tasks = panels * row_tasks;
-    // Tiny products are done where they stand: a task costs more than 2^15 multiply-adds.
-    if tasks == 1 || rows * columns * depth < 1 << 15 {
+    run_tasks(panels * row_tasks, rows * columns * depth, task);
+}
+
+/// Runs tasks 0 to `tasks`. Tiny products are done where they stand: a task costs more than 2^15 multiply-adds.
+fn run_tasks(tasks: usize, multiply_adds: usize, task: impl Fn(usize) + Sync + Send) {
+    if tasks == 1 || multiply_adds < 1 << 15 {
         (0..tasks).for_each(task);
     } else {
         (0..tasks).into_par_iter().for_each(task);
     }
-}
-
-/// A rounded to bf16 pairs along k, the last one padded with 0: for each tile of 12 rows, and each pair, 12 values.
-fn round_rows(set: InstructionSet, a: Left, rows: usize, depth: usize) -> Vec<u32> {
-    let pairs = depth.div_ceil(2);
-    if pairs == 0 {
-        return Vec::new();
-    }
-    let mut rounded = vec![0; rows.div_ceil(TILE_ROWS) * TILE_ROWS * pairs];
-    let round = |row_of_pairs: &mut Vec<u32>, (tile, out): (usize, &mut [u32])| {
-        row_of_pairs.resize(pairs, 0);
-        for (place, row) in (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS)).enumerate() {
-            let first = row * a.row_stride;
-            if a.depth_stride == 1 {
-                round_row(set, &a.data[first..first + depth], row_of_pairs);
-            } else {
-                let value = |k: usize| if k < depth { a.data[first + k * a.depth_stride] } else { 0.0 };
-                for (pair, out) in row_of_pairs.iter_mut().enumerate() {
-                    *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
-                }
-            }
-            for (out, &pair) in out.chunks_exact_mut(TILE_ROWS).zip(row_of_pairs.iter()) {
-                out[place] = pair;
-            }
-        }
-    };
-    let tile = TILE_ROWS * pairs;
-    if rows * depth < 1 << 15 {
-        let mut row_of_pairs = Vec::new();
-        rounded.chunks_exact_mut(tile).enumerate().for_each(|tile| round(&mut row_of_pairs, tile));
-    } else {
-        rounded.par_chunks_exact_mut(tile).enumerate().for_each_init(Vec::new, round);
-    }
-    rounded
-}
-
-/// One contiguous row, as vector code.
-fn round_row(set: InstructionSet, row: &[f32], out: &mut [u32]) {
-    dispatch!(set, round(row: &[f32], out: &mut [u32]) {
-        let (pairs, odd) = row.as_chunks::<2>();
-        for (out, &[lower, upper]) in out.iter_mut().zip(pairs) {
-            *out = pair_rounded(lower, upper);
-        }
-        if let ([lower], Some(last)) = (odd, out.last_mut()) {
-            *last = pair_rounded(*lower, 0.0);
-        }
-    })
 }
 
 /// The part of the output one task makes: some rows of one panel's columns.
@@ -248,9 +176,13 @@ impl Block {
     /// touch this block of the output meanwhile; the processor must have the instruction set.
     unsafe fn multiply<S: Step>(&self, left: LeftTiles<S::Left>, panel: &[S::Right], steps: usize) {
         let mut first_step = 0;
+        // Blocks of about one length: a short one at the end would be mostly sums that come and go.
+        let longest = steps.div_ceil(steps.div_ceil(BLOCK_STEPS).max(1));
         loop {
-            let block_steps = BLOCK_STEPS.min(steps - first_step);
-            for row in self.row_range.clone().step_by(TILE_ROWS) {
+            let block_steps = longest.min(steps - first_step);
+            // Half of the block that comes next: memory is read while products are computed, not between them.
+            let half = block_steps * PANEL * size_of::<S::Right>() / 2;
+            for (place, row) in self.row_range.clone().step_by(TILE_ROWS).enumerate() {
                 let height = TILE_ROWS.min(self.row_range.end - row);
                 let start = row * left.tile_stride + first_step * S::LEFT_VALUES * left.depth_stride;
                 let tile = Tile::<S> {
@@ -265,6 +197,12 @@ impl Block {
                     out_stride: self.columns,
                     width: PANEL.min(self.columns - self.first_column),
                     accumulate: self.accumulate || first_step > 0,
+                    ahead: match place {
+                        // Panels lie one behind another.
+                        1 | 2 => Some(panel.as_ptr().wrapping_add((first_step + block_steps) * PANEL).cast::<u8>())
+                            .map(|next| next.wrapping_add((place - 1) * half)),
+                        _ => None,
+                    },
                 };
                 // SAFETY: passed on to the caller.
                 unsafe { tile.run(self.set, height) };
@@ -288,6 +226,13 @@ struct LeftTiles<T> {
     depth_stride: usize,
 }
 
+impl LeftTiles<f32> {
+    fn of(a: Left) -> Self {
+        let (row, depth) = (a.row_stride, a.depth_stride);
+        Self { data: a.data.as_ptr(), tile_stride: row, row_stride: row, depth_stride: depth }
+    }
+}
+
 /// A pointer that tasks with disjoint outputs may share.
 #[derive(Clone, Copy)]
 struct SharedOutput(*mut f32);
@@ -308,6 +253,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Numerics;
 
     fn values(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 2_654_435_761 + seed * 40_503) % 2_001) as f32 / 1_000.0 - 1.0).collect()

@@ -193,7 +193,7 @@ impl Step for Widened {
 }
 
 /// Two k: bf16 pairs times bf16 pairs, as VDPBF16PS adds them: the upper product first, then the lower, each
-/// sum rounded to f32 and flushed to zero when it is denormal. The rows of a tile stand one after another.
+/// sum rounded to f32 and flushed to zero when it is denormal.
 pub(in crate::kernels) struct Dot;
 
 impl Step for Dot {
@@ -206,7 +206,7 @@ impl Step for Dot {
     #[inline(always)]
     unsafe fn avx512<const ROWS: usize>(
         left: *const u32,
-        _row_stride: usize,
+        row_stride: usize,
         _depth_stride: usize,
         right: *const u32,
         sums: &mut [[__m512; 2]; ROWS],
@@ -216,7 +216,7 @@ impl Step for Dot {
             let low: __m512bh = std::mem::transmute(_mm512_loadu_si512(right.cast()));
             let high: __m512bh = std::mem::transmute(_mm512_loadu_si512(right.add(16).cast()));
             for (row, sums) in sums.iter_mut().enumerate() {
-                let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(*left.add(row) as i32));
+                let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(*left.add(row * row_stride) as i32));
                 sums[0] = _mm512_dpbf16_ps(sums[0], pair, low);
                 sums[1] = _mm512_dpbf16_ps(sums[1], pair, high);
             }
@@ -227,7 +227,7 @@ impl Step for Dot {
     #[inline(always)]
     unsafe fn avx2<const ROWS: usize>(
         left: *const u32,
-        _row_stride: usize,
+        row_stride: usize,
         _depth_stride: usize,
         right: *const u32,
         sums: &mut [[__m256; 2]; ROWS],
@@ -236,7 +236,7 @@ impl Step for Dot {
         unsafe {
             let (lower, upper) = halves(right);
             for (row, sums) in sums.iter_mut().enumerate() {
-                let (left_lower, left_upper) = split(*left.add(row));
+                let (left_lower, left_upper) = split(*left.add(row * row_stride));
                 let value = _mm256_set1_ps(left_upper);
                 sums[0] = flushed_256(_mm256_fmadd_ps(value, upper[0], sums[0]));
                 sums[1] = flushed_256(_mm256_fmadd_ps(value, upper[1], sums[1]));
@@ -277,7 +277,7 @@ pub(super) fn pair_rounded(lower: f32, upper: f32) -> u32 {
 
 /// The bits of a value in bf16, without a branch, so that a loop over values becomes vector code.
 #[inline(always)]
-fn rounded(value: f32) -> u32 {
+pub(in crate::kernels) fn rounded(value: f32) -> u32 {
     let bits = value.to_bits();
     let magnitude = bits & 0x7fff_ffff;
     // Half of the last place, and the last place itself when it is odd; a carry reaches the exponent as it should.

@@ -20,7 +20,12 @@ pub(in crate::kernels) struct Tile<S: Step = Single> {
     pub width: usize,
     /// Whether the sums start from what the output holds.
     pub accumulate: bool,
+    /// What will be read soon: while this tile is computed, a cache line of it is fetched with each step.
+    pub ahead: Option<*const u8>,
 }
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 impl<S: Step> Tile<S> {
     /// Multiplies `height` rows, 1 to 12.
@@ -57,21 +62,32 @@ impl<S: Step> Tile<S> {
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn avx512_bf16<const ROWS: usize, S: Step>(tile: &Tile<S>) {
     // SAFETY: passed on to the caller of `Tile::run`.
-    unsafe { avx512_body::<ROWS, S>(tile) }
+    unsafe {
+        match tile.ahead {
+            Some(_) => avx512_body::<ROWS, true, S>(tile),
+            None => avx512_body::<ROWS, false, S>(tile),
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512<const ROWS: usize, S: Step>(tile: &Tile<S>) {
     // SAFETY: passed on to the caller of `Tile::run`.
-    unsafe { avx512_body::<ROWS, S>(tile) }
+    unsafe {
+        match tile.ahead {
+            Some(_) => avx512_body::<ROWS, true, S>(tile),
+            None => avx512_body::<ROWS, false, S>(tile),
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn avx512_body<const ROWS: usize, S: Step>(tile: &Tile<S>) {
+unsafe fn avx512_body<const ROWS: usize, const AHEAD: bool, S: Step>(tile: &Tile<S>) {
     use std::arch::x86_64::*;
 
+    let whole = tile.width == PANEL;
     let low_width = tile.width.min(16) as u32;
     let high_width = tile.width.saturating_sub(16) as u32;
     let low_mask = ((1u32 << low_width) - 1) as __mmask16;
@@ -79,7 +95,13 @@ unsafe fn avx512_body<const ROWS: usize, S: Step>(tile: &Tile<S>) {
     // SAFETY: the caller of `Tile::run` vouches for every pointer; masked lanes are not touched.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-        if tile.accumulate {
+        // Loads that follow masked stores wait until these have left the core, so whole panels go without masks.
+        if tile.accumulate && whole {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let out = tile.out.add(row * tile.out_stride);
+                *sums = [_mm512_loadu_ps(out), _mm512_loadu_ps(out.add(16))];
+            }
+        } else if tile.accumulate {
             for (row, sums) in sums.iter_mut().enumerate() {
                 let out = tile.out.add(row * tile.out_stride);
                 sums[0] = _mm512_maskz_loadu_ps(low_mask, out);
@@ -87,15 +109,26 @@ unsafe fn avx512_body<const ROWS: usize, S: Step>(tile: &Tile<S>) {
             }
         }
         let (mut a, mut b) = (tile.a, tile.b);
+        let mut ahead = tile.ahead.unwrap_or(b.cast());
         for _ in 0..tile.steps {
+            if AHEAD {
+                // A hint: it reads nothing, wherever it points.
+                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                ahead = ahead.wrapping_add(LINE);
+            }
             S::avx512(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
             a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
             b = b.wrapping_add(tile.b_stride);
         }
         for (row, sums) in sums.iter().enumerate() {
             let out = tile.out.add(row * tile.out_stride);
-            _mm512_mask_storeu_ps(out, low_mask, sums[0]);
-            _mm512_mask_storeu_ps(out.wrapping_add(16), high_mask, sums[1]);
+            if whole {
+                _mm512_storeu_ps(out, sums[0]);
+                _mm512_storeu_ps(out.add(16), sums[1]);
+            } else {
+                _mm512_mask_storeu_ps(out, low_mask, sums[0]);
+                _mm512_mask_storeu_ps(out.wrapping_add(16), high_mask, sums[1]);
+            }
         }
     }
 }

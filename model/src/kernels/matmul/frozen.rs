@@ -1,0 +1,126 @@
+//! Products of one left-hand matrix with weights packed beforehand, several at once: what a layer computes from one
+//! input is shared out among the threads as one list of tasks, and the input is rounded once.
+
+use rayon::prelude::*;
+
+use super::packed::Panels;
+use super::run_tasks;
+use super::step::{Widened, pair_rounded};
+use super::{
+    Block, Dot, InstructionSet, Left, LeftTiles, PANEL, PackedMatrix, SharedOutput, Single, TASK_ROWS, TILE_ROWS,
+};
+use crate::Numerics;
+use crate::kernels::simd::dispatch;
+
+/// A packed right-hand matrix and where its product goes ([rows, columns]).
+pub struct Product<'a> {
+    pub b: &'a PackedMatrix,
+    pub out: &'a mut [f32],
+}
+
+/// out = A · B for each product, or out += A · B with `accumulate`.
+///
+/// # Panics
+/// When matrices differ in depth or class, or a slice is shorter than they say: shapes are this crate's own.
+pub fn matmul_packed(set: InstructionSet, rows: usize, a: Left, products: &mut [Product], accumulate: bool) {
+    let Some(first) = products.first() else { return };
+    let (depth, numerics) = (first.b.depth(), first.b.numerics());
+    if rows == 0 {
+        return;
+    }
+    a.check(rows, depth);
+    for product in &*products {
+        assert!(product.b.depth() == depth && product.b.numerics() == numerics, "products of one input");
+        assert_eq!(product.out.len(), rows * product.b.columns(), "product output");
+    }
+    let rounded = if numerics == Numerics::Bf16 { round_rows(set, a, rows, depth) } else { Vec::new() };
+    let pairs = depth.div_ceil(2);
+    let row_tasks = rows.div_ceil(TASK_ROWS);
+    let outputs: Vec<(&PackedMatrix, SharedOutput)> =
+        products.iter_mut().map(|product| (product.b, SharedOutput(product.out.as_mut_ptr()))).collect();
+    // The place of each product's first panel among those of all.
+    let mut panels = 0;
+    let starts: Vec<usize> = outputs
+        .iter()
+        .map(|(b, _)| {
+            let start = panels;
+            panels += b.columns().div_ceil(PANEL);
+            start
+        })
+        .collect();
+    let task = |index: usize| {
+        let (panel, row_task) = (index / row_tasks, index % row_tasks);
+        let product = starts.partition_point(|&start| start <= panel) - 1;
+        let ((b, output), panel) = (outputs[product], panel - starts[product]);
+        let row_range = row_task * TASK_ROWS..((row_task + 1) * TASK_ROWS).min(rows);
+        let block = Block { set, row_range, columns: b.columns(), first_column: panel * PANEL, output, accumulate };
+        // SAFETY: the asserts above bound every read of A; a panel holds 32 values for each step; this task alone
+        // writes the block's elements of the output.
+        unsafe {
+            match b.panels() {
+                Panels::F32(data) => block.multiply::<Single>(LeftTiles::of(a), &data[panel * depth * PANEL..], depth),
+                Panels::Exact(data) => {
+                    block.multiply::<Widened>(LeftTiles::of(a), &data[panel * pairs * PANEL..], pairs);
+                }
+                Panels::Rounded(data) => {
+                    let left = LeftTiles {
+                        data: rounded.as_ptr(),
+                        tile_stride: pairs,
+                        row_stride: 1,
+                        depth_stride: TILE_ROWS,
+                    };
+                    block.multiply::<Dot>(left, &data[panel * pairs * PANEL..], pairs);
+                }
+            }
+        }
+    };
+    let columns: usize = outputs.iter().map(|(b, _)| b.columns()).sum();
+    run_tasks(panels * row_tasks, rows * columns * depth, task);
+}
+
+/// A rounded to bf16 pairs along k, the last one padded with 0: for each tile of 12 rows, and each pair, 12 values.
+fn round_rows(set: InstructionSet, a: Left, rows: usize, depth: usize) -> Vec<u32> {
+    let pairs = depth.div_ceil(2);
+    if pairs == 0 {
+        return Vec::new();
+    }
+    let mut rounded = vec![0; rows.div_ceil(TILE_ROWS) * TILE_ROWS * pairs];
+    let round = |row_of_pairs: &mut Vec<u32>, (tile, out): (usize, &mut [u32])| {
+        row_of_pairs.resize(pairs, 0);
+        for (place, row) in (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS)).enumerate() {
+            let first = row * a.row_stride;
+            if a.depth_stride == 1 {
+                round_row(set, &a.data[first..first + depth], row_of_pairs);
+            } else {
+                let value = |k: usize| if k < depth { a.data[first + k * a.depth_stride] } else { 0.0 };
+                for (pair, out) in row_of_pairs.iter_mut().enumerate() {
+                    *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
+                }
+            }
+            for (out, &pair) in out.chunks_exact_mut(TILE_ROWS).zip(row_of_pairs.iter()) {
+                out[place] = pair;
+            }
+        }
+    };
+    let tile = TILE_ROWS * pairs;
+    if rows * depth < 1 << 15 {
+        let mut row_of_pairs = Vec::new();
+        rounded.chunks_exact_mut(tile).enumerate().for_each(|tile| round(&mut row_of_pairs, tile));
+    } else {
+        rounded.par_chunks_exact_mut(tile).enumerate().for_each_init(Vec::new, round);
+    }
+    rounded
+}
+
+/// One contiguous row as bf16 pairs, the last one padded with 0, as vector code.
+pub(in crate::kernels) fn round_row(set: InstructionSet, row: &[f32], out: &mut [u32]) {
+    dispatch!(set, round(row: &[f32], out: &mut [u32]) {
+        let (pairs, odd) = row.as_chunks::<2>();
+        for (out, &[lower, upper]) in out.iter_mut().zip(pairs) {
+            *out = pair_rounded(lower, upper);
+        }
+        if let ([lower], Some(last)) = (odd, out.last_mut()) {
+            *last = pair_rounded(*lower, 0.0);
+        }
+    })
+}
