@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::Value;
+use support::model_free::with_scores;
 use support::workspace::{Workspace, stages_with, state_of};
 
 /// Two masks of one score file, and generated data that depends on nothing.
@@ -30,11 +31,7 @@ stages:
 ";
 
 fn workspace() -> Workspace {
-    let workspace = Workspace::new(PIPELINE);
-    // Four layers of eight heads; head (l, h) scores (8 l + h) / 100.
-    let heads = (0..32).map(|head| format!("\"{}-{}\": [{}]", head / 8, head % 8, f64::from(head) / 100.0));
-    workspace.write("scores.json", &format!("{{{}}}", heads.collect::<Vec<_>>().join(", ")));
-    workspace
+    with_scores(PIPELINE)
 }
 
 #[test]
@@ -112,6 +109,22 @@ fn names_places_and_times_are_not_in_the_key() {
     workspace.write("pipeline.yaml", &renamed.replace("name: engine", "name: renamed"));
     let events = workspace.events(&["run", "pipeline.yaml", "--threads", "1"]);
     assert_eq!(stages_with(&events, "stage-started"), Vec::<String>::new());
+}
+
+/// A matrix written in another order, with other names, in another place of the file: the same work.
+#[test]
+fn the_order_and_the_names_of_a_matrix_are_not_in_the_key() {
+    let head = "version: 1\nname: matrix\nsources: {scores: {published-scores: scores.json}}\n";
+    let stages = "stages:\n  mask: {matrix: mask, kind: build-mask, in: {scores: scores}, with: '${matrix.mask}'}\n";
+    let matrix = |choices: &str| format!("matrix: {{mask: {{{choices}}}}}\n");
+    let first = matrix("low: {tau: 0.1}, high: {tau: 0.2}, drawn: {variant: random, seed: 3}");
+    let workspace = with_scores(&format!("{head}{first}{stages}"));
+    assert_eq!(stages_with(&workspace.events(&["run", "pipeline.yaml"]), "stage-started").len(), 3);
+    let other = matrix("z: {seed: 3, variant: random}, upper: {tau: 0.2}, a: {tau: 0.1}");
+    workspace.write("pipeline.yaml", &format!("{head}{stages}{other}"));
+    let events = workspace.events(&["run", "pipeline.yaml"]);
+    assert_eq!(stages_with(&events, "stage-started"), Vec::<String>::new());
+    assert_eq!(stages_with(&events, "stage-hit"), ["mask[mask=a]", "mask[mask=upper]", "mask[mask=z]"]);
 }
 
 #[test]

@@ -263,21 +263,47 @@ proptest! {
         count in any::<u32>(),
         name in "[a-z]{1,8}",
         bit in 0u32..32,
-        field in 0usize..5,
+        field in 0usize..13,
     ) {
         let base = Example { tau, count, name: name.clone(), ..Example::default() };
-        let mut changed = base.clone();
+        let (mut changed, mut kind, mut epoch) = (base.clone(), "test".to_owned(), 1);
+        let (mut inputs, mut numerics) = ([input("chosen", "a"), input("rejected", "b")], Numerics::F32);
+        let of_inputs = inputs.clone();
         let flipped = f64::from_bits(tau.to_bits() ^ 1 << (bit % 52));
+        // Of a text the lowest bit of one character: a letter stays one of ASCII.
+        let flip = |text: &mut String| {
+            let at = bit as usize % text.len();
+            let flipped = char::from(text.as_bytes()[at] ^ 1);
+            text.replace_range(at..=at, &flipped.to_string());
+        };
         match field {
             0 => changed.tau = flipped,
             1 => changed.count ^= 1 << bit,
-            2 => changed.name.push('z'),
+            2 => flip(&mut changed.name),
             3 => changed.pick = changed.pick.map(|pick| pick ^ 1 << bit),
-            _ => changed.nested.depth ^= 1 << bit,
+            4 => changed.nested.depth ^= 1 << bit,
+            5 => changed.nested.rate = f64::from_bits(changed.nested.rate.to_bits() ^ 1 << (bit % 52)),
+            6 => changed.weights = BTreeMap::from([("a".into(), f64::from_bits(1f64.to_bits() ^ 1 << (bit % 52)))]),
+            7 => changed.weights = BTreeMap::from([("c".into(), 1.0)]),
+            8 => flip(&mut changed.names[0]),
+            9 => flip(&mut kind),
+            10 => epoch ^= 1 << bit,
+            11 => match bit % 3 {
+                0 => flip(&mut inputs[1].role),
+                1 => flip(&mut inputs[0].media),
+                _ => flip(&mut inputs[1].digest),
+            },
+            _ => numerics = Numerics::Bf16,
         }
         // The two zeros are one value by rule.
         prop_assume!(!(field == 0 && tau == 0.0 && flipped == 0.0));
-        prop_assert_ne!(key_with(&base).digest(), key_with(&changed).digest());
+        let key = |example: &Example, kind: &str, epoch, inputs: &[KeyInput], numerics| {
+            StageKey::new(kind, epoch, &parameters(example).expect("encodes"), inputs, Some(numerics)).digest()
+        };
+        prop_assert_ne!(
+            key(&base, "test", 1, &of_inputs, Numerics::F32),
+            key(&changed, &kind, epoch, &inputs, numerics)
+        );
     }
 }
 

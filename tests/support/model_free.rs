@@ -28,8 +28,13 @@ stages:
 
 /// A folder with this pipeline and its scores.
 pub fn workspace() -> Workspace {
-    let workspace = Workspace::new(NO_MODEL);
-    // Four layers of eight heads; head (l, h) scores (8 l + h) / 100.
+    with_scores(NO_MODEL)
+}
+
+/// A folder with a pipeline that reads `scores.json`, and these scores: four layers of eight heads; head (l, h) scores
+/// (8 l + h) / 100.
+pub fn with_scores(pipeline: &str) -> Workspace {
+    let workspace = Workspace::new(pipeline);
     let heads = (0..32).map(|head| format!("\"{}-{}\": [{}]", head / 8, head % 8, f64::from(head) / 100.0));
     workspace.write("scores.json", &format!("{{{}}}", heads.collect::<Vec<_>>().join(", ")));
     workspace
