@@ -6,6 +6,7 @@ mod error;
 mod explain;
 mod hub;
 mod lineage;
+mod memory;
 mod output;
 mod pipeline;
 mod plan;

@@ -114,6 +114,84 @@ fn what_no_root_keeps_is_removed_and_pins_and_recent_runs_stay() {
     workspace.succeeds(&["cache", "verify"]);
 }
 
+/// Sets when a file was last written, in days before now.
+fn age(path: &std::path::Path, days: u64) {
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600);
+    std::fs::File::open(path).and_then(|file| file.set_modified(time)).expect("its time is set");
+}
+
+/// What unfinished work has left goes once it has its result, or when nobody went on for long, but not while somebody is
+/// at it.
+#[test]
+fn abandoned_checkpoints_are_removed_and_those_in_use_stay() {
+    let workspace = model_free::workspace();
+    workspace.succeeds(&["run", "pipeline.yaml"]);
+    let done = parse(&workspace.succeeds(&["cache", "ls", "--json"]).out)[0]["key"].as_str().expect("a key").to_owned();
+    let [old, young, busy] = ["a", "b", "c"].map(|digit| digit.repeat(64));
+    for (key, days) in [(&done, 0), (&old, 15), (&young, 13), (&busy, 15)] {
+        let folder = workspace.cache().join("resume").join(key);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("step-7"), vec![0; 1000]).expect("a checkpoint");
+        age(&folder.join("step-7"), days);
+        age(&folder, days);
+    }
+    // Whoever works at a key holds its lock.
+    let lock = std::fs::File::create(workspace.cache().join("lock").join(&busy)).expect("a lock");
+    lock.lock().expect("nobody else has it");
+    let removed = |gc: &Value| {
+        let list = gc["checkpoints"]["removed"].as_array().expect("a list").iter();
+        list.map(|found| found["key"].as_str().expect("a key").to_owned()).collect::<Vec<_>>()
+    };
+    let mut expected = vec![done.clone(), old];
+    expected.sort();
+    let planned = json(&workspace, &["cache", "gc", "--dry-run"]);
+    assert_eq!((removed(&planned), workspace.files_in("resume")), (expected.clone(), 4));
+    let told = workspace.succeeds(&["cache", "gc", "--dry-run"]).out;
+    assert!(told.contains("2 checkpoints would be removed, 2.0 KiB freed; 2 stay, 2.0 KiB\n"), "{told}");
+    assert!(told.contains("it has its result") && told.contains("nobody went on"), "{told}");
+    let gone = json(&workspace, &["cache", "gc"]);
+    assert_eq!((removed(&gone), workspace.files_in("resume")), (expected, 2));
+    drop(lock);
+    assert_eq!(removed(&json(&workspace, &["cache", "gc", "--keep-for", "14d"])), [busy]);
+    assert_eq!(removed(&json(&workspace, &["cache", "gc", "--keep-for", "12d"])), [young]);
+}
+
+#[test]
+fn old_records_of_runs_go_when_asked_for_with_their_logs() {
+    let workspace = model_free::workspace();
+    for value in ["0.1", "0.2", "0.15"] {
+        workspace.succeeds(&["run", "pipeline.yaml", "--set", &tau(value)]);
+    }
+    let runs = || {
+        let entries = std::fs::read_dir(workspace.cache().join("runs")).expect("runs");
+        let mut names: Vec<String> =
+            entries.map(|run| run.expect("a run").file_name().into_string().expect("a name")).collect();
+        names.sort();
+        names
+    };
+    let all = runs();
+    // A run that ended before it had a record.
+    std::fs::create_dir(workspace.cache().join("runs/20200101-000000-01-dead")).expect("a folder");
+    age(&workspace.cache().join("runs/20200101-000000-01-dead"), 900);
+    let gc = |more: &[&str]| {
+        let arguments = [&["cache", "gc", "--keep-runs", "1", "--keep-for", "0s"], more].concat();
+        let list = json(&workspace, &arguments)["runs"]["removed"].clone();
+        let names = list.as_array().expect("a list").iter().map(|run| run["run"].as_str().expect("a name").to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(gc(&[]), Vec::<String>::new(), "history stays unless it is to go");
+    assert_eq!(gc(&["--max-run-age", "100d"]), ["20200101-000000-01-dead"]);
+    let old = [&all[..2]].concat();
+    assert_eq!(gc(&["--max-run-age", "0s", "--dry-run"]), old);
+    assert_eq!(runs(), all);
+    let told = ["cache", "gc", "--keep-runs", "1", "--keep-for", "0s", "--max-run-age", "0s", "--dry-run"];
+    let told = workspace.succeeds(&told).out;
+    assert!(told.contains("run to remove") && told.contains("2 records of runs would be removed"), "{told}");
+    assert_eq!(gc(&["--max-run-age", "0s"]), old);
+    assert_eq!(runs(), all[2..]);
+    workspace.succeeds(&["runs"]);
+}
+
 #[test]
 fn a_size_limit_takes_what_was_used_longest_ago() {
     let workspace = model_free::workspace();

@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::workspace::Workspace;
+use support::workspace::{Workspace, overwrite};
 
 /// Heads of a published score file, and a page about them.
 const PIPELINE: &str = "\
@@ -112,6 +112,104 @@ fn a_changed_source_and_a_lost_result_are_told() {
     std::fs::remove_file(workspace.path("scores.json")).expect("the source");
     let missing = explained(&workspace, "mask", &[]);
     assert_eq!((&missing["state"], &missing["waits_for"]), (&json!("blocked"), &json!(["scores"])));
+}
+
+/// The nearest result may be a colleague's: in the remote, and nowhere here.
+#[test]
+fn a_miss_is_compared_with_the_results_of_the_remote() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let address = format!("file://{}", folder.path().join("remote").display());
+    let (ana, ben) = (workspace(), workspace());
+    let remote = ["--remote", address.as_str()];
+    ana.succeeds(&[&["run", "pipeline.yaml"], &remote[..]].concat());
+    let text = ben.succeeds(&["explain", "pipeline.yaml", "mask"]).out;
+    assert!(text.ends_with("  the store holds no result of this kind\n"), "{text}");
+    // The very result: a run takes it.
+    let mask = explained(&ben, "mask", &remote);
+    assert_eq!((&mask["state"], &mask["made"]["at"]), (&json!("elsewhere"), &json!(address)));
+    let page = explained(&ben, "page", &remote);
+    assert_eq!(page["state"], "elsewhere", "its input is known from there: {page}");
+    let text = ben.succeeds(&[&["explain", "pipeline.yaml", "mask"], &remote[..]].concat()).out;
+    assert!(text.contains("): a run takes it from the remote\n"), "{text}");
+    // A near one: field by field.
+    let changed = [&remote[..], &["--set", "params.tau=0.25"]].concat();
+    let mask = explained(&ben, "mask", &changed);
+    let near = &mask["nearest"];
+    assert_eq!((&near["equal"], &near["fields"], &near["at"]), (&json!(8), &json!(9), &json!(address)));
+    assert_eq!(near["causes"], json!([{ "field": "with.tau", "old": "0.1", "new": "0.25" }]));
+    assert_eq!(mask["forecast"]["results"], 1);
+    let text = ben.succeeds(&[&["explain", "pipeline.yaml", "mask"], &changed[..]].concat()).out;
+    assert!(text.contains(&format!(" in {address} (")), "{text}");
+    // What was read once is not read again: it may even be damaged there by now. Nothing was made of it here.
+    assert_eq!((ben.files_in("remotes"), ben.files_in("ac"), ben.files_in("cas")), (3, 0, 0));
+    let records = folder.path().join("remote/ac");
+    for fan_out in std::fs::read_dir(&records).expect("records").flatten() {
+        for key in std::fs::read_dir(fan_out.path()).expect("keys").flatten() {
+            for record in std::fs::read_dir(key.path()).expect("a key").flatten() {
+                overwrite(&record.path(), b"no record");
+            }
+        }
+    }
+    assert_eq!(explained(&ben, "mask", &remote)["state"], "elsewhere");
+    assert_eq!(explained(&workspace(), "mask", &remote)["state"], "run", "what is damaged is left out");
+    // What is gone there is forgotten.
+    std::fs::remove_dir_all(&records).expect("removed");
+    assert_eq!(explained(&ben, "mask", &remote)["state"], "run");
+    assert_eq!(ben.files_in("remotes"), 0);
+    // A remote that fails fails nothing.
+    ben.write("occupied", "a file");
+    let broken = format!("file://{}", ben.path("occupied/remote").display());
+    let told = ben.succeeds(&["explain", "pipeline.yaml", "mask", "--remote", &broken]);
+    assert!(told.err.contains("its results are left out") && told.out.contains("): it will run\n"), "{}", told.err);
+}
+
+/// An example of an evaluation back to its prompt, mask, seed, model and maker.
+#[test]
+fn why_tells_the_prompt_of_an_example() {
+    const EVALUATION: &str = "\
+version: 1
+name: evaluated
+sources:
+  tiny: {embedded: tiny}
+  scores: {published-scores: scores.json}
+stages:
+  mask: {kind: build-mask, in: {scores: scores}, with: {select: top-k, count: 3}}
+  predictions:
+    kind: helmet
+    in: {model: tiny, mask: mask}
+    with: {datasets: [json_kv], length: 640, samples: 2, seed: 9}
+";
+    let workspace = Workspace::new(EVALUATION);
+    workspace.write("scores.json", r#"{"0-0": [0.1], "0-1": [0.9], "1-0": [0.3], "1-1": [0.2]}"#);
+    workspace.succeeds(&["run", "pipeline.yaml"]);
+    let run = name_of(workspace.latest_run());
+    let out = workspace.succeeds(&["why", "predictions#json_kv/640/1", "--json"]).out;
+    let why: Value = serde_json::from_str(&out).expect("one object");
+    let made = &why["stages"][0];
+    assert_eq!((&made["kind"], &made["made_by"]), (&json!("helmet"), &json!(run)));
+    let origins = made["origins"].as_array().expect("origins");
+    assert_eq!((origins.len(), &origins[0]["row"]), (1, &json!("json_kv/640/1")));
+    let prompt = origins[0]["text"].as_str().expect("a prompt");
+    // It asks for a key of its own, whose value is the answer that is expected.
+    let answer = why["rows"][0]["values"]["answers"][0].as_str().expect("an answer");
+    assert!(prompt.contains(answer), "{answer}: {prompt}");
+    let tokens = why["rows"][0]["values"]["prompt_tokens"].as_u64().expect("a number") as usize;
+    assert!((tokens..tokens * 12).contains(&prompt.len()), "{tokens} tokens, {} bytes", prompt.len());
+    let other: Value =
+        serde_json::from_str(&workspace.succeeds(&["why", "predictions#0", "--json"]).out).expect("one object");
+    assert_ne!(other["stages"][0]["origins"][0]["text"], origins[0]["text"]);
+    assert!(
+        made["parameters"].as_array().expect("parameters").iter().any(|it| it["name"] == "seed" && it["value"] == 9)
+    );
+    let inputs = made["inputs"].as_array().expect("inputs");
+    let from = |role: &str| &inputs.iter().find(|input| input["role"] == role).expect("the input")["from"];
+    assert_eq!((from("model"), from("mask")), (&json!({ "source": "tiny" }), &json!({ "stage": "mask" })));
+    let text = workspace.succeeds(&["why", "predictions#json_kv/640/1"]).out;
+    assert!(text.contains("  json_kv/640/1 was asked as (") && text.contains(" … "), "{text}");
+    // Without the pipeline file nobody knows where the sources are; everything else is told.
+    std::fs::remove_file(workspace.path("pipeline.yaml")).expect("the file");
+    let text = workspace.succeeds(&["why", "predictions#json_kv/640/1"]).out;
+    assert!(text.contains("  how the row was asked cannot be told: ") && text.contains("  with.seed 9\n"), "{text}");
 }
 
 #[test]

@@ -23,8 +23,9 @@ pub use memo::{Expected, Memo};
 pub use record::{Form, Output, Provenance, Record};
 pub use remote::{Access, Remote};
 pub use store::{
-    Area, Check, Claim, Collected, CollectedRows, Committed, Durability, InUse, Inventory, Limits, Lookup, MissReason,
-    Options, Packed, Problem, Published, Pulled, Pushed, Readable, Reading, Removed, Roots, RowMap, RowMapFacts,
-    RowsCheck, RunFile, Staging, Store, Stored, Unfinished, Unpacked, Verify,
+    Area, Check, Claim, Collected, CollectedResume, CollectedRows, Committed, Durability, InUse, Inventory, Limits,
+    Lookup, MissReason, Options, Packed, Problem, Published, Pulled, Pushed, Readable, Reading, RecordsThere, Removed,
+    ResumeFacts, Roots, RowMap, RowMapFacts, RowsCheck, RowsMoved, RunFile, Staging, Store, Stored, Unfinished,
+    Unpacked, Verify,
 };
 pub use tree::{Manifest, TreeEntry};

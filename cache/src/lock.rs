@@ -85,6 +85,21 @@ pub(crate) fn try_exclusive(path: &Path) -> CacheResult<Option<Hold>> {
     }
 }
 
+/// Whether somebody holds the lock in `path`; nothing is made there.
+pub(crate) fn is_held(path: &Path) -> CacheResult<bool> {
+    let failed = |error: io::Error| CacheError::store_io("look at the lock", path, &error);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 /// The file of a lock, made where it is missing.
 pub(crate) fn open(path: &Path) -> CacheResult<File> {
     if let Some(folder) = path.parent() {

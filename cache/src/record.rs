@@ -53,6 +53,9 @@ pub struct Provenance {
     /// archive.
     #[serde(default, skip_serializing_if = "is_false")]
     pub private: bool,
+    /// The scopes of the row maps that it was put together from, sorted; of work that is not done row by row, none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<Key>,
 }
 
 fn is_false(value: &bool) -> bool {

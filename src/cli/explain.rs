@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use retmask_cache::Store;
+use retmask_stages::contract::Fault;
 
-use super::{PipelineArguments, Settings};
-use crate::error::Result;
+use super::{PipelineArguments, RemoteArguments, Settings};
+use crate::error::{Error, Result};
 use crate::explain::{Cause, Explanation, Forecast, From, Made, Near, Verdict, explain};
 use crate::output::Printer;
 use crate::plan::{HubSources, Planner};
@@ -23,7 +24,12 @@ pub struct Arguments {
     /// Take from the Hugging Face hub only what the pipeline's lock file says
     #[arg(long)]
     locked: bool,
+    #[command(flatten)]
+    remote: RemoteArguments,
 }
+
+/// Most records that are read from a remote at a time; those that were read before do not count.
+const MOST_READ: usize = 1_000;
 
 /// Executes `retmask explain`. With `--json` an object per stage.
 ///
@@ -40,6 +46,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let hub = HubSources::open(&pipeline, &store, arguments.locked)?;
     let mut planner = Planner::new(&pipeline, &store)?;
     planner.find_hub_sources(&hub)?;
+    look_elsewhere(&mut planner, &store, &arguments.remote, printer)?;
     let plan = planner.plan()?;
     let explanations = explain(&planner, &plan, &pipeline.named("", pattern)?)?;
     let text: Vec<String> = explanations
@@ -52,12 +59,41 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     printer.data(&text.join(if printer.json() { "" } else { "\n" }))
 }
 
+/// Compares with the results of the remote, where one is named. One that fails is left out.
+fn look_elsewhere(planner: &mut Planner<'_>, store: &Store, remote: &RemoteArguments, printer: Printer) -> Result<()> {
+    let left_out = |message: &str| printer.warn(&format!("{message}; its results are left out"));
+    let remote = match remote.of_run() {
+        Ok(Some(remote)) => remote,
+        Ok(None) => return Ok(()),
+        Err(Error::Message { fault: Fault::Environment, message, .. }) => {
+            left_out(&message);
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    match store.records_there(&remote, MOST_READ) {
+        Ok(there) => {
+            if there.unread > 0 || there.cut {
+                let more = if there.cut { "many more".to_owned() } else { format!("{} more", there.unread) };
+                let address = remote.address();
+                printer.warn(&format!(
+                    "{address} has {more} results, older ones, which were not compared; explain again goes on with them"
+                ));
+            }
+            planner.look_elsewhere(remote.address(), there.records);
+        }
+        Err(error) => left_out(&error.message),
+    }
+    Ok(())
+}
+
 fn text(explanation: &Explanation, printer: Printer) -> String {
     let Explanation { stage, kind, epoch, state, .. } = explanation;
     let waits = explanation.waits_for.join(", ");
     let (style, word) = match state {
         Verdict::Hit => (Style::new().bold(), "hit".to_owned()),
         Verdict::Run => (AnsiColor::Green.on_default().bold(), "it will run".to_owned()),
+        Verdict::Elsewhere => (Style::new().bold(), "a run takes it from the remote".to_owned()),
         Verdict::Depends => (Style::new().bold(), format!("depends on {waits}")),
         Verdict::ToFetch => (Style::new().bold(), format!("depends on the download of {waits}")),
         Verdict::Blocked => (AnsiColor::Yellow.on_default().bold(), format!("source {waits} is missing")),
@@ -126,9 +162,10 @@ fn line(cause: &Cause) -> String {
 
 fn maker(made: &Made) -> String {
     let time = made.created.strftime("%Y-%m-%d %H:%M:%S UTC");
-    match &made.by {
-        Some(by) => format!("stage {} of run {} ({time})", by.stage, by.run),
-        None => format!("{} of a run that is not recorded here ({time})", made.key),
+    match (&made.by, &made.at) {
+        (Some(by), _) => format!("stage {} of run {} ({time})", by.stage, by.run),
+        (None, Some(at)) => format!("{} in {at} ({time})", made.key),
+        (None, None) => format!("{} of a run that is not recorded here ({time})", made.key),
     }
 }
 

@@ -35,6 +35,7 @@ pub use remote::RemoteArguments;
 pub use settings::Settings;
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::output::{ColorChoice, Printer};
 use crate::pipeline::{self, Pipeline, StageIndex};
 
@@ -113,6 +114,13 @@ enum Command {
     Man(man::Arguments),
 }
 
+impl Command {
+    /// Whether it reads and writes records and little else; a run does, until a stage begins.
+    const fn is_light(&self) -> bool {
+        !matches!(self, Self::Show(_) | Self::Diff(_) | Self::Model(_) | Self::Helmet(_))
+    }
+}
+
 /// A pipeline file and what overrides it.
 #[derive(Debug, Clone, Args)]
 pub struct PipelineArguments {
@@ -171,6 +179,9 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.global.color, arguments.global.quiet, arguments.global.json);
     settings::install_panic_message();
+    if arguments.command.is_light() {
+        memory::keep_small();
+    }
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let settings = Settings::resolve(&arguments.global, printer)?;
         execute(&arguments.command, &settings)

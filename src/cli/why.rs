@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Settings;
 use crate::error::Result;
-use crate::lineage::{From, Lineage, MadeFacts, MadeFrom, Row, trace};
+use crate::lineage::{From, Lineage, MadeFacts, MadeFrom, Origin, Row, trace};
 use crate::output::Printer;
 use crate::run::report::{bytes, duration};
 
@@ -101,7 +101,24 @@ fn facts_text(facts: &MadeFacts) -> String {
             text += &row_text(row, 2);
         }
     }
+    for Origin { row, text: origin } in &facts.origins {
+        let _ = writeln!(text, "  {row} was asked as ({} characters)\n    {}", origin.chars().count(), ends(origin));
+    }
+    if let Some(why) = &facts.no_origins {
+        let _ = writeln!(text, "  how the row was asked cannot be told: {why}");
+    }
     text
+}
+
+/// A text on one line: all of it, or its beginning and its end.
+fn ends(text: &str) -> String {
+    let line = |text: String| text.chars().flat_map(visible).collect::<String>();
+    let count = text.chars().count();
+    if count <= 2 * SHOWN {
+        return line(text.to_owned());
+    }
+    let (begin, end) = (text.chars().take(SHOWN).collect(), text.chars().skip(count - SHOWN).collect());
+    format!("{} … {}", line(begin), line(end))
 }
 
 fn row_text(row: &Row, depth: usize) -> String {

@@ -1,11 +1,11 @@
-//! Why a stage is a hit or will run, told before it runs: against the nearest result anywhere in the store, down to
+//! Why a stage is a hit or will run, told before it runs: against the nearest result anywhere in the team's stores, down to
 //! the fields that changed first, and with what it will cost by what earlier results cost.
 
 mod cause;
 mod forecast;
 
 use jiff::Timestamp;
-use retmask_cache::{Key, Output, Record, Store};
+use retmask_cache::{Key, Output, Record};
 use serde::Serialize;
 
 pub use cause::{Cause, From, Upstream};
@@ -47,6 +47,8 @@ pub struct Explanation {
 pub enum Verdict {
     Hit,
     Run,
+    /// A run takes it from another store.
+    Elsewhere,
     /// Its key is known only when other stages have run.
     Depends,
     /// Its key is known only when sources are downloaded.
@@ -62,6 +64,9 @@ pub struct Made {
     /// Not known where the record of the run is gone, or is another store's.
     #[serde(flatten)]
     pub by: Option<MadeBy>,
+    /// The other store that has it, where this one has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     pub created: Timestamp,
     pub seconds: f64,
     pub bytes: u64,
@@ -82,10 +87,11 @@ pub struct Near {
 }
 
 impl Made {
-    fn of(store: &Store, record: &Record) -> Result<Self> {
+    fn of(planner: &Planner<'_>, record: &Record) -> Result<Self> {
         Ok(Self {
             key: record.key,
-            by: run::maker(store, &record.key)?,
+            by: run::maker(planner.store(), &record.key)?,
+            at: planner.elsewhere(record).map(str::to_owned),
             created: created(record),
             seconds: forecast::seconds(record),
             bytes: forecast::bytes(record),
@@ -106,9 +112,13 @@ pub fn created(record: &Record) -> Timestamp {
 pub fn explain(planner: &Planner<'_>, plan: &[StagePlan], wanted: &[StageIndex]) -> Result<Vec<Explanation>> {
     let mut results: Results = vec![None; planner.pipeline().stages().len()];
     for stage in plan {
-        if let State::Hit(record) = &stage.state {
-            results[stage.stage.0] = Some(record.clone());
-        }
+        results[stage.stage.0] = match (&stage.state, &stage.resolved) {
+            (State::Hit(record), _) => Some(record.clone()),
+            (State::Run(Reason::Elsewhere { .. }), Some(resolved)) => {
+                planner.recorded_elsewhere(&resolved.key).cloned()
+            }
+            _ => None,
+        };
     }
     let explained = plan.iter().enumerate().filter(|(_, stage)| wanted.contains(&stage.stage));
     explained.map(|(at, stage)| one(planner, &results, &plan[..at], stage)).collect()
@@ -135,8 +145,16 @@ fn one(planner: &Planner<'_>, results: &Results, before: &[StagePlan], plan: &St
     match &plan.state {
         State::Hit(record) => {
             explanation.state = Verdict::Hit;
-            explanation.made = Some(Made::of(planner.store(), record)?);
+            explanation.made = Some(Made::of(planner, record)?);
             explanation.outputs.clone_from(&record.outputs);
+            return Ok(explanation);
+        }
+        State::Run(Reason::Elsewhere { .. }) => {
+            explanation.state = Verdict::Elsewhere;
+            if let Some(record) = &results[plan.stage.0] {
+                explanation.made = Some(Made::of(planner, record)?);
+                explanation.outputs.clone_from(&record.outputs);
+            }
             return Ok(explanation);
         }
         State::Run(Reason::Lost { what }) => explanation.lost = Some(what.clone()),
@@ -160,7 +178,7 @@ fn one(planner: &Planner<'_>, results: &Results, before: &[StagePlan], plan: &St
         let Nearest { record, comparison, .. } = nearest;
         let (causes, upstream) = cause::of(planner, results, plan.stage, record, &comparison)?;
         explanation.nearest = Some(Near {
-            made: Made::of(planner.store(), record)?,
+            made: Made::of(planner, record)?,
             fields: comparison.fields,
             equal: comparison.fields - comparison.differences.len(),
             causes,

@@ -1,6 +1,7 @@
 //! Where an artifact, or a row of one, comes from: the stage that made it with its parameters and inputs, the stages
 //! that made these, and so on to the sources.
 
+mod origin;
 mod row;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,12 +11,16 @@ use retmask_cache::{Digest, Key, Lookup, Output, Reading, Record, Store};
 use retmask_stages::artifact::{Form, Media, mask, table};
 use serde::Serialize;
 
+pub use origin::Origin;
+use origin::Stored;
 pub use row::Row;
 
 use crate::error::{Error, Result};
 use crate::explain::created;
 use crate::plan::{Recorded, RecordedParameter, recorded_parameters};
-use crate::run::{self, SourceContent, StageOutputs, find_run, maker, run_folders, sources_of, stages_of};
+use crate::run::{
+    self, RunFacts, SourceContent, StageOutputs, facts_of, find_run, maker, run_folders, sources_of, stages_of,
+};
 use crate::show::{Item, find, lost};
 
 /// Everything behind an item.
@@ -55,6 +60,12 @@ pub struct MadeFacts {
     pub tools: BTreeMap<String, String>,
     pub parameters: Vec<RecordedParameter>,
     pub inputs: Vec<MadeFrom>,
+    /// What the row asked for was made from that no input holds as such: of an evaluation example, its prompt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
+    /// Why that cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_origins: Option<String>,
 }
 
 /// An input of a result.
@@ -94,8 +105,14 @@ pub fn trace(store: &Store, address: &str) -> Result<Lineage> {
     let item = find(store, address)?;
     let runs = run_folders(store)?;
     let folder = find_run(store, &runs, Some(&item.run))?;
-    let mut tracer =
-        Tracer { store, stages: stages_of(folder)?, sources: sources_of(folder)?, recorded: None, used: Vec::new() };
+    let mut tracer = Tracer {
+        store,
+        run: facts_of(folder)?,
+        stages: stages_of(folder)?,
+        sources: sources_of(folder)?,
+        recorded: None,
+        used: Vec::new(),
+    };
     let rows = match wanted {
         None => Vec::new(),
         Some(wanted) => row::find(&table_of(store, &item)?, wanted, &format!("{address}#"))?,
@@ -118,6 +135,7 @@ fn table_of(store: &Store, item: &Item) -> Result<arrow::array::RecordBatch> {
 
 struct Tracer<'a> {
     store: &'a Store,
+    run: RunFacts,
     /// Those of the run.
     stages: Vec<StageOutputs>,
     sources: Vec<SourceContent>,
@@ -145,9 +163,11 @@ impl Tracer<'_> {
                 made.push(MadeStage { stage, key, facts: None });
                 continue;
             };
-            let mut inputs = Vec::new();
+            let (mut inputs, mut contents) = (Vec::new(), Vec::new());
             for (role, media, digest) in inputs_of(&record) {
                 let maker = self.maker(&digest)?;
+                let content = maker.as_ref().map_or(Stored::Source(digest), |it| Stored::Artifact(it.output.clone()));
+                contents.push((role.clone(), media.clone(), content));
                 let mut input = MadeFrom { role, media, digest, from: From::Unknown, heads: None, rows: Vec::new() };
                 match maker {
                     Some(maker) => {
@@ -169,7 +189,19 @@ impl Tracer<'_> {
                 }
                 inputs.push(input);
             }
-            made.push(MadeStage { stage, key, facts: Some(self.facts(&record, inputs)?) });
+            let mut facts = self.facts(&record, inputs)?;
+            if !rows.is_empty() && origin::tells(&facts.kind) {
+                match origin::origins(self.store, &self.run, &record, &contents, &rows) {
+                    Ok(origins) => facts.origins = origins,
+                    Err(Error::Message { message, .. }) => facts.no_origins = Some(message),
+                    Err(Error::Pipeline(_)) => {
+                        let file = self.run.file.display();
+                        facts.no_origins = Some(format!("{file} is not the pipeline file of the run any more"));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            made.push(MadeStage { stage, key, facts: Some(facts) });
         }
         Ok(made)
     }
@@ -185,6 +217,8 @@ impl Tracer<'_> {
             tools: provenance.tools.clone(),
             parameters: recorded_parameters(record),
             inputs,
+            origins: Vec::new(),
+            no_origins: None,
         })
     }
 

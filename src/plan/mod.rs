@@ -27,7 +27,7 @@ pub use difference::{Comparison, Difference, compare};
 pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
 pub use json::plan_json;
 pub use reason::Reason;
-pub use recorded::{Nearest, Recorded, RecordedParameter, recorded_parameters};
+pub use recorded::{Nearest, Recorded, RecordedParameter, recorded_parameters, recorded_values};
 pub use row_scope::RowScopes;
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
 
@@ -91,6 +91,15 @@ pub struct Planner<'a> {
     forced: Vec<bool>,
     /// All records, read when the first miss is to be explained.
     recorded: OnceLock<Recorded>,
+    /// Results of another store, to compare with.
+    elsewhere: Elsewhere,
+}
+
+/// Results of another store.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    address: String,
+    records: HashMap<Key, Arc<Record>>,
 }
 
 impl<'a> Planner<'a> {
@@ -118,6 +127,7 @@ impl<'a> Planner<'a> {
             programs: programs(store, pipeline)?,
             forced: vec![false; pipeline.stages().len()],
             recorded: OnceLock::new(),
+            elsewhere: Elsewhere::default(),
         })
     }
 
@@ -134,6 +144,22 @@ impl<'a> Planner<'a> {
         for stage in stages {
             self.forced[stage.0] = true;
         }
+    }
+
+    /// Compares with these results of another store as well, and takes them for what a run would take from there.
+    pub fn look_elsewhere(&mut self, address: &str, records: Vec<Record>) {
+        let mut known: HashMap<Key, Arc<Record>> = HashMap::new();
+        for record in records {
+            // Of several, the oldest counts.
+            known.entry(record.key).or_insert_with(|| record.into());
+        }
+        self.elsewhere = Elsewhere { address: address.to_owned(), records: known };
+    }
+
+    /// The address of the other store, for a result that is there and not here.
+    pub fn elsewhere(&self, record: &Record) -> Option<&str> {
+        let there = self.elsewhere.records.get(&record.key)?;
+        (**there == *record).then_some(self.elsewhere.address.as_str())
     }
 
     /// A source as it was found.
@@ -245,17 +271,14 @@ impl<'a> Planner<'a> {
         if self.forced[index.0] {
             return Ok(Found::Forced);
         }
-        let record = match self.store.lookup(key)? {
+        let record = match self.store.lookup_verified(key)? {
             Lookup::Miss(reason) => return Ok(Found::Miss(reason)),
             Lookup::Hit(record) => record,
         };
         for port in self.pipeline.stage(index).kind.outputs {
             output_of(&record, port.name)?;
         }
-        Ok(match self.store.verify(&record)? {
-            Some(reason) => Found::Miss(reason),
-            None => Found::Hit(record.into()),
-        })
+        Ok(Found::Hit(record.into()))
     }
 
     /// Why a stage is no hit.
@@ -281,7 +304,13 @@ impl<'a> Planner<'a> {
         }
         // A damaged record explains nothing; it is reported where it is looked up.
         let records = self.store.records()?.into_iter().filter_map(std::result::Result::ok);
-        Ok(self.recorded.get_or_init(|| Recorded::of(records)))
+        let elsewhere = self.elsewhere.records.values().map(|record| Record::clone(record));
+        Ok(self.recorded.get_or_init(|| Recorded::of(records.chain(elsewhere))))
+    }
+
+    /// The result of a key in the other store.
+    pub fn recorded_elsewhere(&self, key: &Key) -> Option<&Arc<Record>> {
+        self.elsewhere.records.get(key)
     }
 
     /// What would happen to every stage, in an order in which each comes after those it reads.
@@ -297,7 +326,13 @@ impl<'a> Planner<'a> {
                         results[index.0] = Some(record.clone());
                         State::Hit(record)
                     }
-                    Found::Miss(miss) => State::Run(self.explain(index, fields, &miss)?),
+                    Found::Miss(miss) => match self.elsewhere.records.get(key) {
+                        Some(record) => {
+                            results[index.0] = Some(record.clone());
+                            State::Run(Reason::Elsewhere { remote: self.elsewhere.address.clone() })
+                        }
+                        None => State::Run(self.explain(index, fields, &miss)?),
+                    },
                     Found::Forced => State::Run(Reason::Forced),
                 },
                 None => self.unresolved(index, &results, &mut absent),

@@ -20,6 +20,8 @@ pub enum Reason {
     Lost { what: String },
     /// It was asked for, whatever is there.
     Forced,
+    /// Another store has it, from where a run takes it.
+    Elsewhere { remote: String },
 }
 
 /// How many differences one line shows.
@@ -31,6 +33,7 @@ impl fmt::Display for Reason {
             Self::First => formatter.write_str("no result of this kind yet"),
             Self::Lost { what } => formatter.write_str(what),
             Self::Forced => formatter.write_str("forced"),
+            Self::Elsewhere { remote } => write!(formatter, "a run takes it from {remote}"),
             Self::Changed { differences, .. } => {
                 for (index, difference) in differences.iter().take(SHOWN).enumerate() {
                     let separator = if index == 0 { "" } else { ", " };

@@ -108,6 +108,12 @@ pub fn recorded_parameters(record: &Record) -> Vec<RecordedParameter> {
     list
 }
 
+/// All parameters of a recorded result of this program's epoch, as its kind reads them.
+pub fn recorded_values(record: &Record) -> serde_json::Value {
+    let written = Value::from_json(&record.provenance.fields["params"]).unwrap_or(Value::Null);
+    written.with_defaults(&parameters::defaults(&record.provenance.kind)).plain()
+}
+
 fn flatten(path: &str, value: &Value, own: Option<&Value>, list: &mut Vec<RecordedParameter>) {
     let Value::Map(fields) = value else {
         list.push(RecordedParameter { name: path.to_owned(), value: value.plain(), default: own.is_none() });

@@ -114,6 +114,24 @@ pub enum Event {
         bytes: u64,
         seconds: f64,
     },
+    /// So many rows that the stage would have computed came from the remote, in so many files and bytes.
+    RowsFetched {
+        stage: String,
+        scope: String,
+        rows: u64,
+        files: u64,
+        bytes: u64,
+        seconds: f64,
+    },
+    /// The rows of the stage were given to the remote, which lacked so many files and bytes of them.
+    RowsStored {
+        stage: String,
+        scope: String,
+        rows: u64,
+        files: u64,
+        bytes: u64,
+        seconds: f64,
+    },
     /// The remote did not answer, refused, or holds something damaged; the run goes on without.
     RemoteFailed {
         stage: String,

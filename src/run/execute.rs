@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use retmask_cache::{Committed, Digest, DigestKind, Output, Provenance, Readable, Reading, Record, Staging};
+use retmask_cache::{Committed, Digest, DigestKind, Key, Output, Provenance, Readable, Reading, Record, Staging};
 use retmask_stages::artifact::{Form, Media, schema, table};
 use retmask_stages::contract::{CHECKPOINT_INTERVAL, Cancel, Context, Fault, Inputs, OutputPort, Outputs, Progress};
 
 use super::folder::versions;
 use super::pools::Pools;
-use super::rows::StoredRows;
+use super::rows::{Elsewhere, StoredRows};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::pipeline::{Origin, SourceIndex, Stage, StageIndex, Work};
 use crate::plan::{
     Content, Planner, Resolved, Results, RowScopes, SourceState, lay_out, output_of, read_embedded, source_digest,
@@ -112,6 +113,8 @@ pub struct Job<'a> {
     pub cancel: Cancel,
     /// Whether rows that were computed before are taken; else all are computed.
     pub reuse_rows: bool,
+    /// Where else rows may be.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 impl Job<'_> {
@@ -123,6 +126,7 @@ impl Job<'_> {
     ///
     /// Its private folders are put into `leftovers`, to be removed when nobody waits for the stage any more.
     pub fn run(&self, prepared: &Prepared, leftovers: &mut Vec<Staging>) -> Result<Made> {
+        memory::let_grow();
         let store = self.planner.store();
         leftovers.extend([store.stage()?, store.stage()?]);
         let [.., staging, scratch] = leftovers.as_slice() else {
@@ -144,9 +148,10 @@ impl Job<'_> {
         let context = Context::new(self.progress.clone(), self.cancel.clone(), scratch.path())
             .with_durable(store.resume_folder(key), interval)
             .with_gpus(self.gpus.clone());
-        let context = match self.reuse_rows {
-            true => context.with_rows(Arc::new(StoredRows::new(store, scopes))),
-            false => context,
+        let rows = self.reuse_rows.then(|| Arc::new(StoredRows::new(store, scopes, self.elsewhere())));
+        let context = match &rows {
+            Some(rows) => context.with_rows(rows.clone()),
+            None => context,
         };
         let created = SystemTime::now();
         let began = Instant::now();
@@ -190,6 +195,7 @@ impl Job<'_> {
                 duration_milliseconds: milliseconds(duration),
                 tools: versions(),
                 private: self.stage.work.is_private(),
+                rows: self.exchangeable(rows.as_deref()),
             },
         };
         let committed = store.commit(&record)?;
@@ -200,6 +206,16 @@ impl Job<'_> {
             Committed::Already(kept) => Made { record: (*kept).into(), differs: Vec::new() },
             Committed::Differs { kept, ports } => Made { record: (*kept).into(), differs: ports },
         })
+    }
+
+    /// Where else rows may be: nowhere for those that are their maker's alone.
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        self.elsewhere.clone().filter(|_| !self.stage.work.is_private())
+    }
+
+    /// The scopes of rows that may go where the result goes.
+    fn exchangeable(&self, rows: Option<&StoredRows>) -> Vec<Key> {
+        rows.filter(|_| !self.stage.work.is_private()).map(StoredRows::opened).unwrap_or_default()
     }
 
     /// What a stage of this program leaves is wrong by its own fault; what another program leaves, by that program's.

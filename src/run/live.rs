@@ -59,6 +59,14 @@ pub fn standing(folder: &Path, facts: &RunFacts) -> Result<Standing> {
     })
 }
 
+/// Whether the process of a run is at work, whatever its record says.
+///
+/// # Errors
+/// `Environment` when its folder cannot be read.
+pub fn goes_on(folder: &Path) -> Result<bool> {
+    is_locked(&folder.join(ALIVE))
+}
+
 fn is_locked(path: &Path) -> Result<bool> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot look at {}: {error}", path.display()));
     let file = match File::open(path) {

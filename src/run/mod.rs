@@ -22,10 +22,10 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 pub use events::{Events, Reporter};
-pub use folder::{StageOutputs, StageState, log_of};
+pub use folder::{RunFacts, StageOutputs, StageState, log_of};
 pub use history::{MadeBy, SourceContent, facts_of, find_run, maker, run_folders, run_name, sources_of, stages_of};
 pub use interrupt::Interrupts;
-pub use live::{Doing, Standing, doing, standing};
+pub use live::{Doing, Standing, doing, goes_on, standing};
 pub use remote::RunRemote;
 pub use sources::fetch_sources;
 
@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::StageIndex;
 use crate::plan::{Planner, SourceState, StagePlan, plan_json};
 use events::Event;
-use folder::{RunFacts, RunFolder, RunState, SourceFacts, versions};
+use folder::{RunFolder, RunState, SourceFacts, versions};
 use schedule::{Budget, Scheduler};
 
 /// What to run with.

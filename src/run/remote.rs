@@ -82,6 +82,84 @@ impl RunRemote {
         }
     }
 
+    /// Brings the rows of a scope that are wanted, as far as the remote has them.
+    ///
+    /// # Errors
+    /// `Environment` when the remote fails or is damaged, and it is required.
+    pub fn fetch_rows(
+        &self,
+        store: &Store,
+        stage: &str,
+        scope: &Key,
+        wanted: &dyn Fn(&[u8; 32]) -> bool,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        if self.given_up.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        match store.pull_rows(&self.remote, scope, wanted, &|| cancel.is_cancelled()) {
+            Ok(moved) => {
+                self.problems(stage, &moved.problems, events)?;
+                if moved.segments > 0 {
+                    let (stage, scope, seconds) = (stage.to_owned(), scope.to_string(), began.elapsed().as_secs_f64());
+                    let (rows, bytes) = (moved.rows, moved.bytes);
+                    events.emit(&Event::RowsFetched { stage, scope, rows, files: moved.segments, bytes, seconds });
+                }
+                Ok(())
+            }
+            Err(_) if cancel.is_cancelled() => Ok(()),
+            Err(error) => self.failed(stage, error.into(), events),
+        }
+    }
+
+    /// Gives the rows that a result was put together from to the remote, unless it is read-only.
+    ///
+    /// # Errors
+    /// `Environment` when the remote fails and is required.
+    pub fn give_rows(
+        &self,
+        store: &Store,
+        stage: &str,
+        scopes: &[Key],
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        for scope in scopes {
+            if self.remote.access() == Access::ReadOnly || self.given_up.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let began = Instant::now();
+            match store.push_rows(&self.remote, scope, &|| cancel.is_cancelled()) {
+                Ok(moved) => {
+                    self.problems(stage, &moved.problems, events)?;
+                    if moved.segments > 0 {
+                        let (stage, scope) = (stage.to_owned(), scope.to_string());
+                        let (rows, bytes, seconds) = (moved.rows, moved.bytes, began.elapsed().as_secs_f64());
+                        events.emit(&Event::RowsStored { stage, scope, rows, files: moved.segments, bytes, seconds });
+                    }
+                }
+                Err(_) if cancel.is_cancelled() => return Ok(()),
+                Err(error) => self.failed(stage, error.into(), events)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What of the remote's rows is not sound is told, and left.
+    fn problems(&self, stage: &str, problems: &[String], events: &Events) -> Result<()> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the remote {}: {}", self.remote.address(), problems.join("; "));
+        if self.required {
+            return Err(Error::environment(what));
+        }
+        events.emit(&Event::RemoteFailed { stage: stage.to_owned(), what });
+        Ok(())
+    }
+
     fn failed(&self, stage: &str, error: Error, events: &Events) -> Result<()> {
         if self.required {
             return Err(error);

@@ -32,6 +32,7 @@ fn sample() -> Record {
             duration_milliseconds: 12,
             tools: BTreeMap::from([("retmask".to_owned(), "0.1.0".to_owned())]),
             private: false,
+            rows: Vec::new(),
         },
     }
 }

@@ -6,7 +6,7 @@
 mod http;
 mod objects;
 
-pub(crate) use objects::Fetched;
+pub(crate) use objects::{Fetched, Listed};
 
 use std::collections::HashSet;
 use std::fmt;

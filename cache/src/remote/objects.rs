@@ -1,7 +1,7 @@
 //! Single objects of a remote: looked for, read in pieces, written once.
 
 use std::fs::{File, OpenOptions};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path as FilePath;
@@ -24,6 +24,16 @@ const VERSION: &[u8] = b"retmask-cache 1\n";
 
 /// Whether the user wants to stop.
 pub(crate) type Stop<'s> = &'s (dyn Fn() -> bool + Sync);
+
+/// An object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Its name, as for reading it.
+    pub name: String,
+    pub size: u64,
+    /// When it was written, since 1970-01-01 UTC, as the remote says.
+    pub milliseconds: i64,
+}
 
 /// What came of copying an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +66,29 @@ impl Remote {
                 Ok(names)
             }
             Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(self.failed("list", folder, &error)),
+        }
+    }
+
+    /// Objects anywhere below a folder, in whatever order the remote lists them; no more than `most`, and whether these
+    /// are all.
+    pub(crate) fn list_below(&self, folder: &str, most: usize) -> CacheResult<(Vec<Listed>, bool)> {
+        let place = self.place(folder);
+        let listing = async {
+            let (mut stream, mut found) = (self.objects.list(Some(&place)), Vec::new());
+            while let Some(object) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+                if found.len() == most {
+                    return Ok((found, false));
+                }
+                let object = object?;
+                let name = object.location.as_ref().strip_prefix(&self.prefix).unwrap_or_default().to_owned();
+                found.push(Listed { name, size: object.size, milliseconds: object.last_modified.timestamp_millis() });
+            }
+            Ok((found, true))
+        };
+        match self.wait(listing)? {
+            Ok(found) => Ok(found),
+            Err(Error::NotFound { .. }) => Ok((Vec::new(), true)),
             Err(error) => Err(self.failed("list", folder, &error)),
         }
     }
@@ -194,7 +227,7 @@ impl Remote {
     }
 
     /// Some bytes of an object, and how many it has in all; `None` when it is not there.
-    fn piece(&self, name: &str, start: u64, length: u64) -> CacheResult<Option<(Vec<u8>, u64)>> {
+    pub(crate) fn piece(&self, name: &str, start: u64, length: u64) -> CacheResult<Option<(Vec<u8>, u64)>> {
         let range = Some(GetRange::Bounded(start..start + length));
         let options = GetOptions { range, ..GetOptions::default() };
         let place = self.place(name);

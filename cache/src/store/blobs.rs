@@ -41,21 +41,20 @@ impl Store {
     pub(super) fn verify_blob_as(&self, digest: &Digest, verify: Verify) -> CacheResult<BlobState> {
         let path = self.layout().blob(digest);
         let unreadable = |error: io::Error| CacheError::store_io("read", &path, &error);
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_file() => {}
+        let found = match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Identity::of(&metadata),
             Ok(_) => return self.set_aside(&path).map(BlobState::Damaged),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BlobState::Missing),
             Err(error) => return Err(unreadable(error)),
+        };
+        if verify == Verify::First && self.memo().recall(&found) == Some(*digest) {
+            return Ok(BlobState::Sound(found.size));
         }
         let mut file = match hash::open(&path, false) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BlobState::Missing),
             Err(error) => return Err(unreadable(error)),
         };
-        let identity = Identity::of(&file.metadata().map_err(unreadable)?);
-        if verify == Verify::First && self.memo().recall(&identity) == Some(*digest) {
-            return Ok(BlobState::Sound(identity.size));
-        }
         let now = SystemTime::now();
         let (found, identity) = hash::hash_file(&mut file).map_err(unreadable)?;
         if found == *digest {

@@ -298,7 +298,7 @@ fn of_manifest(manifest: &Manifest, files: &mut BTreeMap<Digest, u64>) {
 }
 
 /// Does this with each, a few at a time; the first failure ends it.
-fn at_once<T: Sync>(items: &[T], work: &(dyn Fn(&T) -> CacheResult<()> + Sync)) -> CacheResult<()> {
+pub(super) fn at_once<T: Sync>(items: &[T], work: &(dyn Fn(&T) -> CacheResult<()> + Sync)) -> CacheResult<()> {
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(items.len()) {

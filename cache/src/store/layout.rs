@@ -22,11 +22,12 @@ const SIGNER: &str = "unsigned";
 /// quarantine/<name>.<random>/<name>               blobs, records and segments that failed their check
 /// roots/<key>                                     pins: results that the collector keeps, with a note as JSON
 /// runs/<run>/                                     what the program writes about its runs
+/// remotes/<remote>/<key>.<record>                 copies of the records of remotes, to compare with; disposable
 /// memo/<host>.1                                   digests of unchanged files; disposable
 /// hub/                                            what the program knows of Hugging Face commits; disposable
 /// ```
 ///
-/// A remote has `VERSION`, `cas`, `ac` and `runs` of it.
+/// A remote has `VERSION`, `cas`, `ac`, `runs` and the segments in `rows` of it.
 #[derive(Debug)]
 pub(super) struct Layout {
     root: PathBuf,
@@ -88,17 +89,20 @@ impl Layout {
 
     /// The folder of the row map of a scope.
     pub(super) fn row_map(&self, scope: &Key) -> PathBuf {
-        let hex = scope.to_string();
-        self.row_maps().join(&hex[..2]).join(hex)
+        self.root.join(rows_place(scope))
     }
 
     pub(super) fn staging(&self) -> PathBuf {
         self.root.join("tmp")
     }
 
+    pub(super) fn all_resume(&self) -> PathBuf {
+        self.root.join("resume")
+    }
+
     /// Where the work of a key keeps what it can go on from.
     pub(super) fn resume(&self, key: &Key) -> PathBuf {
-        self.root.join("resume").join(key.to_string())
+        self.all_resume().join(key.to_string())
     }
 
     pub(super) fn staging_lock(&self) -> PathBuf {
@@ -136,6 +140,12 @@ impl Layout {
         self.root.join("runs")
     }
 
+    /// Where copies of the records of a remote lie.
+    pub(super) fn records_of_remote(&self, address: &str) -> PathBuf {
+        let digest = blake3::hash(address.as_bytes()).to_hex();
+        self.root.join("remotes").join(&digest.as_str()[..16])
+    }
+
     pub(super) fn memo(&self) -> PathBuf {
         self.root.join("memo").join(format!("{}.1", self.host))
     }
@@ -145,6 +155,12 @@ impl Layout {
 pub(super) fn blob_place(digest: &Digest) -> String {
     let hex = digest.hex();
     format!("cas/b3/{}/{hex}", &hex[..2])
+}
+
+/// The folder with the rows of a scope in a store, local or not.
+pub(super) fn rows_place(scope: &Key) -> String {
+    let hex = scope.to_string();
+    format!("rows/{}/{hex}", &hex[..2])
 }
 
 /// The folder with the records of a key in a store, local or not.

@@ -5,6 +5,7 @@ mod arrivals;
 mod blobs;
 mod check;
 mod collect;
+mod elsewhere;
 mod exchange;
 mod export;
 mod inventory;
@@ -13,6 +14,7 @@ mod pins;
 mod publish;
 mod read;
 mod records;
+mod resume;
 mod rows;
 mod settle;
 mod staging;
@@ -34,13 +36,15 @@ use crate::{CacheError, CacheResult, Key, disk, sharing};
 pub use archive::{Packed, RunFile, Unpacked};
 pub use check::{Check, Problem};
 pub use collect::{Collected, Limits, Removed, Roots};
+pub use elsewhere::RecordsThere;
 pub use exchange::{Pulled, Pushed};
 pub use export::Unfinished;
 pub use inventory::{Area, Inventory, Stored};
 pub use publish::Published;
 pub use read::{Readable, Reading};
 pub use records::{Committed, Lookup, MissReason};
-pub use rows::{Claim, CollectedRows, RowMap, RowMapFacts, RowsCheck};
+pub use resume::{CollectedResume, ResumeFacts};
+pub use rows::{Claim, CollectedRows, RowMap, RowMapFacts, RowsCheck, RowsMoved};
 pub use staging::Staging;
 
 /// Content of `VERSION`.
@@ -156,27 +160,6 @@ impl Store {
     /// Environment: it cannot be made.
     pub fn stage(&self) -> CacheResult<Staging> {
         Staging::new(self.session()?)
-    }
-
-    /// The folder in which the work of a key keeps what it can go on from after it was stopped or killed. It is there
-    /// once something was kept. Only the holder of the key's lock may make and use it. What is found there may be
-    /// half-written.
-    pub fn resume_folder(&self, key: &Key) -> PathBuf {
-        self.layout().resume(key)
-    }
-
-    /// Removes a key's [`Store::resume_folder`], if there is one, for the holder of the key's lock.
-    ///
-    /// # Errors
-    /// Environment: it cannot be removed.
-    pub fn remove_resume_folder(&self, key: &Key) -> CacheResult<()> {
-        let folder = self.layout().resume(key);
-        match disk::remove_folder(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(CacheError::store_io("remove the folder", &folder, &error))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The lock of a key if it is free, at once.

@@ -49,6 +49,15 @@ pub enum Lookup {
     Miss(MissReason),
 }
 
+impl From<Result<(Record, Digest, PathBuf), MissReason>> for Lookup {
+    fn from(found: Result<(Record, Digest, PathBuf), MissReason>) -> Self {
+        match found {
+            Ok((record, ..)) => Self::Hit(Box::new(record)),
+            Err(reason) => Self::Miss(reason),
+        }
+    }
+}
+
 /// What a commit did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
@@ -68,14 +77,30 @@ impl Store {
     /// # Errors
     /// Environment: the store cannot be read.
     pub fn lookup(&self, key: &Key) -> CacheResult<Lookup> {
-        Ok(match self.usable(key)? {
-            Ok((record, ..)) => Lookup::Hit(Box::new(record)),
-            Err(reason) => Lookup::Miss(reason),
-        })
+        self.usable(key).map(Lookup::from)
+    }
+
+    /// As `lookup`, and the contents are compared with their digests (once per unchanged file).
+    ///
+    /// # Errors
+    /// Environment: the store cannot be read, or a damaged file cannot be put aside.
+    pub fn lookup_verified(&self, key: &Key) -> CacheResult<Lookup> {
+        let found = self.usable_as(key, Some(self.options().verify));
+        self.memo().save();
+        found.map(Lookup::from)
     }
 
     /// The oldest usable record of a key with the digest of its body and its file, or why there is none.
     pub(super) fn usable(&self, key: &Key) -> CacheResult<Result<(Record, Digest, PathBuf), MissReason>> {
+        self.usable_as(key, None)
+    }
+
+    /// As `usable`, judged by presence and size, or by content with `verify`.
+    fn usable_as(
+        &self,
+        key: &Key,
+        verify: Option<Verify>,
+    ) -> CacheResult<Result<(Record, Digest, PathBuf), MissReason>> {
         self.announce([Use::Key(*key)])?;
         let mut usable: Option<(Record, Digest, PathBuf)> = None;
         let mut reason = MissReason::NoRecord;
@@ -87,7 +112,7 @@ impl Store {
                     continue;
                 }
             };
-            if let Some(problem) = self.first_lost(&record, None)? {
+            if let Some(problem) = self.first_lost(&record, verify)? {
                 reason = problem;
                 continue;
             }
@@ -190,7 +215,8 @@ impl Store {
     /// Reads one record of `key` and leaves it where it is.
     pub(super) fn peek_record(&self, path: &Path, key: &Key) -> CacheResult<Peeked> {
         let unreadable = |error: io::Error| CacheError::store_io("read the record", path, &error);
-        let mut bytes = Vec::new();
+        // Room for most records: fewer reads.
+        let mut bytes = Vec::with_capacity(8 << 10);
         match crate::hash::open(path, false) {
             Ok(file) => file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Peeked::Gone),

@@ -23,6 +23,9 @@ pub struct ExportArguments {
     /// Replace the file if it is there
     #[arg(long)]
     overwrite: bool,
+    /// Leave out the rows that the results were put together from, which spare the work of a longer list
+    #[arg(long)]
+    no_rows: bool,
 }
 
 /// What `retmask cache import` takes.
@@ -51,7 +54,8 @@ pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<()> {
         files.extend(of_run.into_iter().map(|path| RunFile { run: run.clone(), path }));
     }
     let keys: BTreeSet<_> = meant.results.keys().copied().collect();
-    let packed = store.pack(&keys, &files, &arguments.output, arguments.overwrite)?;
+    let scopes = if arguments.no_rows { BTreeSet::new() } else { items::row_scopes(&store, keys.iter())? };
+    let packed = store.pack(&keys, &scopes, &files, &arguments.output, arguments.overwrite)?;
     let packed = packed.map_err(|(key, reason)| {
         let name = meant.results.get(&key).map_or_else(|| short(&key), String::clone);
         Error::environment(format!("{name} cannot be exported: {reason}"))
@@ -64,11 +68,12 @@ pub fn export(arguments: &ExportArguments, settings: &Settings) -> Result<()> {
     let path = arguments.output.display().to_string();
     if settings.printer.json() {
         let object = json!({ "path": path, "results": packed.records, "files": packed.blobs, "bytes": packed.bytes,
-            "runs": meant.runs });
+            "row_files": packed.segments, "runs": meant.runs });
         return settings.printer.data(&format!("{object}\n"));
     }
     let (results, blobs, size) = (packed.records, packed.blobs, bytes(packed.bytes));
-    settings.printer.data(&format!("{path}: {results} results with {blobs} files, {size}\n"))
+    let rows = if packed.segments > 0 { format!(" and {} files of rows", packed.segments) } else { String::new() };
+    settings.printer.data(&format!("{path}: {results} results with {blobs} files{rows}, {size}\n"))
 }
 
 /// Whether a file of a run's folder goes with the run.
@@ -110,12 +115,15 @@ pub fn import(arguments: &ImportArguments, settings: &Settings) -> Result<()> {
     }
     if printer.json() {
         let object = json!({ "new": unpacked.fresh, "known": unpacked.known, "differing": unpacked.differing,
-            "files": unpacked.blobs, "runs": unpacked.runs, "known_runs": unpacked.known_runs });
+            "files": unpacked.blobs, "row_files": unpacked.segments, "runs": unpacked.runs, "known_runs": unpacked.known_runs });
         return printer.data(&format!("{object}\n"));
     }
     let mut text = format!("{} new results, {} known", unpacked.fresh.len(), unpacked.known.len());
     if !unpacked.differing.is_empty() {
         text += &format!(", {} not taken", unpacked.differing.len());
+    }
+    if unpacked.segments > 0 {
+        text += &format!(", {} files of rows", unpacked.segments);
     }
     for run in &unpacked.runs {
         text += &format!("\nrun {run}");

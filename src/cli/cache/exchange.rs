@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retmask_cache::{Key, MissReason, Pulled, Pushed, Remote, Store};
+use retmask_cache::{Key, MissReason, Pulled, Pushed, Remote, RowsMoved, Store};
 use serde_json::json;
 
 use super::super::{RemoteArguments, Settings};
@@ -18,6 +18,9 @@ pub struct PushArguments {
     /// A run with all its results and its record, STAGE[@RUN], or at least eight digits of a key
     #[arg(value_name = "ITEM", required = true)]
     items: Vec<String>,
+    /// Leave out the rows that the results were put together from
+    #[arg(long)]
+    no_rows: bool,
     #[command(flatten)]
     remote: RemoteArguments,
 }
@@ -28,6 +31,9 @@ pub struct PullArguments {
     /// A run with all its results and its record, STAGE@RUN, or a key
     #[arg(value_name = "ITEM", required = true)]
     items: Vec<String>,
+    /// Leave out the rows that the results were put together from
+    #[arg(long)]
+    no_rows: bool,
     #[command(flatten)]
     remote: RemoteArguments,
 }
@@ -70,6 +76,13 @@ pub fn push(arguments: &PushArguments, settings: &Settings) -> Result<()> {
         };
         done.push(Transfer { key, name, state, files: pushed.blobs, bytes: pushed.bytes });
     }
+    if !arguments.no_rows {
+        let keys: Vec<Key> = done.iter().map(|transfer| transfer.key).collect();
+        for scope in items::row_scopes(&store, keys.iter())? {
+            let moved = store.push_rows(&remote, &scope, &|| false)?;
+            done.push(of_rows(scope, "given", "there already", &moved, settings));
+        }
+    }
     for run in &meant.runs {
         let folder = store.runs_folder()?.join(run);
         let files = super::archive::files_of(&folder)?;
@@ -103,6 +116,14 @@ pub fn pull(arguments: &PullArguments, settings: &Settings) -> Result<()> {
         };
         done.push(Transfer { key, name, state, files, bytes });
     }
+    if !arguments.no_rows {
+        let keys: Vec<Key> = done.iter().map(|transfer| transfer.key).collect();
+        for scope in items::row_scopes(&store, keys.iter())? {
+            let here = store.kept_rows(&scope)?;
+            let moved = store.pull_rows(&remote, &scope, &|row| !here.contains(row), &|| false)?;
+            done.push(of_rows(scope, "taken", "nothing new", &moved, settings));
+        }
+    }
     tell(&done, settings)?;
     if absent.is_empty() {
         return Ok(());
@@ -126,6 +147,15 @@ fn meant_there(store: &Store, remote: &Remote, items: &[String]) -> Result<BTree
         results.extend(found);
     }
     Ok(results)
+}
+
+/// The line of a scope's rows. What is not sound is warned about: rows only save time.
+fn of_rows(scope: Key, some: &'static str, none: &'static str, moved: &RowsMoved, settings: &Settings) -> Transfer {
+    for problem in &moved.problems {
+        settings.printer.warn(&format!("{problem}; it was left"));
+    }
+    let state = if moved.segments > 0 { some } else { none };
+    Transfer { key: scope, name: format!("{} rows", moved.rows), state, files: moved.segments, bytes: moved.bytes }
 }
 
 fn tell(done: &[Transfer], settings: &Settings) -> Result<()> {

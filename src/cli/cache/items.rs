@@ -1,8 +1,8 @@
 //! What is meant by a run, a stage or a key on the command line of `retmask cache`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use retmask_cache::{Key, Store};
+use retmask_cache::{Key, Lookup, Store};
 
 use crate::error::{Error, Result};
 use crate::run::{find_run, run_folders, run_name, stages_of};
@@ -50,6 +50,20 @@ pub fn find(store: &Store, items: &[String]) -> Result<Meant> {
         }
     }
     Ok(meant)
+}
+
+/// The scopes of the row maps that these results were put together from.
+///
+/// # Errors
+/// `Environment` when the store cannot be read.
+pub fn row_scopes<'k>(store: &Store, keys: impl Iterator<Item = &'k Key>) -> Result<BTreeSet<Key>> {
+    let mut scopes = BTreeSet::new();
+    for key in keys {
+        if let Lookup::Hit(record) = store.lookup(key)? {
+            scopes.extend(&record.provenance.rows);
+        }
+    }
+    Ok(scopes)
 }
 
 /// The one key that begins with these digits; `None` when they are not digits of a key at all.

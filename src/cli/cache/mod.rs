@@ -6,6 +6,7 @@ mod exchange;
 mod gc;
 mod items;
 mod ls;
+mod old_runs;
 mod pin;
 mod runs;
 mod times;

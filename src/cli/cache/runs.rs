@@ -13,6 +13,8 @@ use crate::run::{facts_of, run_folders, stages_of};
 #[derive(Debug, Clone)]
 pub struct RunUses {
     pub run: String,
+    /// Where its record lies.
+    pub folder: PathBuf,
     pub pipeline: String,
     /// Milliseconds since 1970-01-01 UTC.
     pub started: u64,
@@ -56,6 +58,7 @@ pub fn read(store: &Store, printer: Printer) -> Result<Vec<RunUses>> {
         let has_result = stages.into_iter().filter(|stage| !stage.outputs.is_empty());
         runs.push(RunUses {
             run: facts.run,
+            folder,
             pipeline: facts.pipeline,
             started: u64::try_from(facts.started.as_millisecond()).unwrap_or(0),
             lock: facts.lock,
@@ -82,27 +85,34 @@ pub fn uses(runs: &[RunUses]) -> HashMap<Key, Vec<Use<'_>>> {
 /// Environment: the pins cannot be read.
 pub fn roots(store: &Store, runs: &[RunUses], keep: Keep) -> CacheResult<Roots> {
     let mut roots = Roots::default();
+    for (run, kept) in kept(runs, keep) {
+        for (_, key) in &run.results {
+            let used = roots.used.entry(*key).or_default();
+            *used = run.started.max(*used);
+            if let Some(why) = kept {
+                roots.keys.entry(*key).or_insert_with(|| why.to_owned());
+            }
+        }
+    }
+    roots.keys.extend(store.pins()?.into_keys().map(|key| (key, "pin".to_owned())));
+    Ok(roots)
+}
+
+/// Every run, latest first, with why what it used is kept, where it is.
+pub fn kept(runs: &[RunUses], keep: Keep) -> Vec<(&RunUses, Option<&'static str>)> {
     let mut of_pipeline: BTreeMap<&str, usize> = BTreeMap::new();
     let mut locks: Vec<&PathBuf> = Vec::new();
+    let mut kept = Vec::with_capacity(runs.len());
     for run in runs.iter().rev() {
         let later = of_pipeline.entry(&run.pipeline).or_default();
         let recent = *later < keep.runs || run.started >= keep.since;
         *later += 1;
         let locked = run.lock.as_ref().is_some_and(|lock| !locks.contains(&lock) && still_locked(lock));
         locks.extend(&run.lock);
-        for (_, key) in &run.results {
-            let used = roots.used.entry(*key).or_default();
-            *used = run.started.max(*used);
-            if recent || locked {
-                roots
-                    .keys
-                    .entry(*key)
-                    .or_insert_with(|| if recent { "recent run" } else { "locked pipeline" }.to_owned());
-            }
-        }
+        let why = if recent { Some("recent run") } else { locked.then_some("locked pipeline") };
+        kept.push((run, why));
     }
-    roots.keys.extend(store.pins()?.into_keys().map(|key| (key, "pin".to_owned())));
-    Ok(roots)
+    kept
 }
 
 /// Whether a lock file is still there. One in a folder that this machine does not see counts as there.

@@ -77,6 +77,12 @@ pub fn line(event: &Event) -> Option<String> {
         Event::RemoteStored { stage, bytes: size, seconds, .. } => {
             format!("{stage}: given to the remote, {} in {}", bytes(*size), duration(*seconds))
         }
+        Event::RowsFetched { stage, rows, bytes: size, seconds, .. } => {
+            format!("{stage}: {rows} rows taken from the remote, {} in {}", bytes(*size), duration(*seconds))
+        }
+        Event::RowsStored { stage, rows, bytes: size, seconds, .. } => {
+            format!("{stage}: {rows} rows given to the remote, {} in {}", bytes(*size), duration(*seconds))
+        }
         Event::RemoteFailed { stage, what } => format!("{stage}: {what}; the run goes on without"),
         Event::StageDiffers { stage, ports, .. } => format!(
             "{stage}: made other bytes than an earlier run of the same work at {}; the earlier result is kept",

@@ -12,6 +12,7 @@ use retmask_cache::{Key, KeyLock};
 use super::super::events::Event;
 use super::super::execute::{Job, Preparation, prepare};
 use super::super::progress::StageProgress;
+use super::super::rows::Elsewhere;
 use super::{Message, Outcome, Scheduler, Status};
 use crate::error::Error;
 use crate::pipeline::StageIndex;
@@ -101,10 +102,18 @@ impl<'a> Scheduler<'a> {
                     cancel: cancel.clone(),
                     // What is forced to run is to be compared with what it made before, row for row.
                     reuse_rows: !planner.is_forced(stage),
+                    elsewhere: remote.clone().map(|remote| Elsewhere {
+                        remote,
+                        stage: name.clone(),
+                        events: events.clone(),
+                        cancel: cancel.clone(),
+                    }),
                 };
                 let made = job.run(&prepared, &mut leftovers)?;
                 if let Some(remote) = &remote {
-                    remote.give(planner.store(), &name, &resolved.key, &events, &cancel)?;
+                    let store = planner.store();
+                    remote.give(store, &name, &resolved.key, &events, &cancel)?;
+                    remote.give_rows(store, &name, &made.record.provenance.rows, &events, &cancel)?;
                 }
                 Ok(Outcome::Made(made, progress.row_counts()))
             };

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
 
@@ -23,8 +23,14 @@ const LAST_LINES: usize = 6;
 const GRACE: Duration = Duration::from_secs(10);
 /// Values of passed variables shorter than this are too common to be blotted out of logs.
 const SHORTEST_SECRET: usize = 6;
-/// How soon an empty pipe and a running program are looked at again: first, and at most after doubling.
-const PAUSE: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(20)];
+/// How soon the wish to stop is looked for, and, where the system does not tell of a program's end, the program: first,
+/// and at most after doubling.
+const PAUSE: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(20)];
+/// Bytes that are read from a pipe at a time.
+const PIECE: usize = 16 << 10;
+/// Most bytes of a pipe that are read once the program is gone: more than a pipe holds, so all that it wrote. What left
+/// its group could write for ever.
+const REST: usize = 2 << 20;
 /// What stands for such a value.
 const BLOT: &str = "***";
 
@@ -62,29 +68,28 @@ pub fn run(mut command: Command, name: &str, secrets: &[String], context: &Conte
         _ => StageError::input(format!("cannot start `{name}`: {error}")),
     })?;
     let group = Group::of(&child)?;
-    let log = Log { progress: context.progress(), secrets, last: Mutex::default(), ended: AtomicBool::new(false) };
     let pipes = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)];
-    let (status, cancelled) = std::thread::scope(|scope| {
-        for pipe in pipes.into_iter().flatten() {
-            scope.spawn(|| log.take(pipe));
-        }
-        let waited = wait(&mut child, &group, context);
-        // What it left running could still write.
-        group.kill();
-        log.ended.store(true, Ordering::Release);
-        if waited.is_err() {
-            // Waiting failed, so it may not be gone; it was killed, and this collects it.
-            let _ = child.wait();
-        }
-        waited
-    })?;
+    let mut output = Output {
+        log: Log { progress: context.progress(), secrets, last: VecDeque::new() },
+        pipes: pipes.into_iter().flatten().map(Lines::new).collect(),
+        end: end_of(&child),
+    };
+    let waited = wait(&mut child, &group, &mut output, context);
+    // What it left running could still write.
+    group.kill();
+    if waited.is_err() {
+        // Waiting failed, so it may not be gone; it was killed, and this collects it.
+        let _ = child.wait();
+    }
+    let log = output.finish();
+    let (status, cancelled) = waited?;
     if cancelled {
         return Err(StageError::interrupted());
     }
     if status.success() {
         return Ok(());
     }
-    let last: Vec<String> = log.last.into_inner().unwrap_or_else(PoisonError::into_inner).into();
+    let last: Vec<String> = log.last.into();
     let said = if last.is_empty() {
         "; it wrote nothing".to_owned()
     } else {
@@ -102,8 +107,13 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// Waits for the end; whether it was cancelled.
-fn wait(child: &mut Child, group: &Group, context: &Context) -> StageResult<(ExitStatus, bool)> {
+/// Waits for the end, and takes what is written meanwhile; whether it was cancelled.
+fn wait(
+    child: &mut Child,
+    group: &Group,
+    output: &mut Output<'_>,
+    context: &Context,
+) -> StageResult<(ExitStatus, bool)> {
     let failed = |error: std::io::Error| StageError::environment(format!("cannot wait for a program: {error}"));
     let mut pause = PAUSE[0];
     let mut asked: Option<Instant> = None;
@@ -120,8 +130,25 @@ fn wait(child: &mut Child, group: &Group, context: &Context) -> StageResult<(Exi
             Some(since) if since.elapsed() > GRACE => group.signal(Signal::KILL),
             _ => {}
         }
-        std::thread::sleep(pause);
-        pause = (2 * pause).min(PAUSE[1]);
+        pause = match output.wait(if output.end.is_some() { PAUSE[1] } else { pause }) {
+            true => PAUSE[0],
+            false => (2 * pause).min(PAUSE[1]),
+        };
+    }
+}
+
+/// What becomes readable when a program ends, where the system has such a thing.
+fn end_of(child: &Child) -> Option<OwnedFd> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::process::{PidfdFlags, pidfd_open};
+        // Without it the program is looked at again and again.
+        pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = child;
+        None
     }
 }
 
@@ -151,58 +178,122 @@ impl Drop for Group {
     }
 }
 
+/// What a program writes, and where it goes.
+struct Output<'a> {
+    log: Log<'a>,
+    pipes: Vec<Lines>,
+    /// Readable once the program has ended.
+    end: Option<OwnedFd>,
+}
+
+impl<'a> Output<'a> {
+    /// Waits for something to be written, for the program's end, but no longer than this; takes a piece of what was
+    /// written, and says whether there was any.
+    fn wait(&mut self, longest: Duration) -> bool {
+        let ready: Vec<bool> = {
+            let files = self.pipes.iter().map(|pipe| pipe.file.as_fd()).chain(self.end.iter().map(AsFd::as_fd));
+            let mut files: Vec<PollFd<'_>> = files.map(|file| PollFd::new(file, PollFlags::POLLIN)).collect();
+            // Rounded up: a wait of no time would not be one.
+            let timeout = PollTimeout::try_from(longest + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+            match poll(&mut files, timeout) {
+                Ok(_) => files.iter().map(|file| file.any().unwrap_or(true)).collect(),
+                // By a signal, say.
+                Err(_) => {
+                    std::thread::sleep(PAUSE[0]);
+                    return false;
+                }
+            }
+        };
+        let mut taken = false;
+        for (pipe, _) in self.pipes.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+            taken |= pipe.take_piece(&mut self.log) > 0;
+        }
+        self.pipes.retain(|pipe| !pipe.closed);
+        taken
+    }
+
+    /// Takes what is left in the pipes. The program is gone: what is not there now does not come from it.
+    fn finish(mut self) -> Log<'a> {
+        for pipe in &mut self.pipes {
+            let mut left = REST;
+            while left > 0 && !pipe.closed {
+                match pipe.take_piece(&mut self.log) {
+                    0 => break,
+                    taken => left = left.saturating_sub(taken),
+                }
+            }
+            pipe.end(&mut self.log);
+        }
+        self.log
+    }
+}
+
+/// A pipe, read line by line.
+struct Lines {
+    file: File,
+    /// The beginning of the line that has not ended.
+    line: Vec<u8>,
+    /// Whether more of it was left out.
+    cut: bool,
+    closed: bool,
+}
+
+impl Lines {
+    fn new(pipe: OwnedFd) -> Self {
+        // Where reading has to wait, what left the program's group is waited for as well.
+        let _ = rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK);
+        Self { file: File::from(pipe), line: Vec::new(), cut: false, closed: false }
+    }
+
+    /// Takes what is there, up to a piece; gives its bytes. A pipe that cannot be read is at its end.
+    fn take_piece(&mut self, log: &mut Log<'_>) -> usize {
+        let mut buffer = [0; PIECE];
+        let read = loop {
+            match self.file.read(&mut buffer) {
+                Ok(read) => break read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break 0,
+            }
+        };
+        if read == 0 {
+            self.closed = true;
+            self.end(log);
+        }
+        for part in buffer[..read].split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+            let (text, ends) = match part {
+                [text @ .., b'\n' | b'\r'] => (text, true),
+                text => (text, false),
+            };
+            let room = LONGEST_LINE - self.line.len();
+            self.line.extend_from_slice(&text[..text.len().min(room)]);
+            self.cut |= text.len() > room;
+            if ends {
+                self.end(log);
+            }
+        }
+        read
+    }
+
+    /// Ends the line that was begun.
+    fn end(&mut self, log: &mut Log<'_>) {
+        if !self.line.is_empty() {
+            log.line(&self.line, self.cut);
+        }
+        self.line.clear();
+        self.cut = false;
+    }
+}
+
 /// Where a program's lines go.
 struct Log<'a> {
     progress: &'a dyn Progress,
     secrets: &'a [String],
-    last: Mutex<VecDeque<String>>,
-    /// The program is gone. What left its group may keep the pipes open, and is not waited for.
-    ended: AtomicBool,
+    last: VecDeque<String>,
 }
 
 impl Log<'_> {
-    /// Takes lines until the pipe closes, or is empty once the program is gone. One that cannot be read is at its end.
-    fn take(&self, pipe: OwnedFd) {
-        // Where reading has to wait, a program that left its group is waited for as well.
-        let _ = rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK);
-        let mut reader = BufReader::new(File::from(pipe));
-        let (mut line, mut cut, mut pause) = (Vec::new(), false, PAUSE[0]);
-        loop {
-            // Asked before reading, so that what is written last is read.
-            let ended = self.ended.load(Ordering::Acquire);
-            let buffer = match reader.fill_buf() {
-                Ok(buffer) => buffer,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock && !ended => {
-                    std::thread::sleep(pause);
-                    pause = (2 * pause).min(PAUSE[1]);
-                    continue;
-                }
-                Err(_) => &[],
-            };
-            pause = PAUSE[0];
-            let (taken, ends) = match buffer.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
-                Some(end) => (end + 1, true),
-                None => (buffer.len(), false),
-            };
-            let part = &buffer[..taken - usize::from(ends)];
-            let room = LONGEST_LINE - line.len();
-            line.extend_from_slice(&part[..part.len().min(room)]);
-            cut |= part.len() > room;
-            let closed = taken == 0;
-            reader.consume(taken);
-            if (ends || closed) && !line.is_empty() {
-                self.line(&line, cut);
-                line.clear();
-                cut = false;
-            }
-            if closed {
-                return;
-            }
-        }
-    }
-
-    fn line(&self, bytes: &[u8], cut: bool) {
+    fn line(&mut self, bytes: &[u8], cut: bool) {
         let mut text = String::from_utf8_lossy(bytes).into_owned();
         let secrets = || self.secrets.iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
         for secret in secrets() {
@@ -216,11 +307,10 @@ impl Log<'_> {
             text.push('…');
         }
         self.progress.log(&text);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == LAST_LINES {
-            last.pop_front();
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
         }
-        last.push_back(text);
+        self.last.push_back(text);
     }
 }
 

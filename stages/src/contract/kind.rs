@@ -54,6 +54,23 @@ pub trait Kind: 'static {
         Ok(())
     }
 
+    /// Whether [`Kind::origins`] says anything.
+    const TELLS_ORIGINS: bool = false;
+
+    /// What rows of the output were made from besides rows of the inputs, for people: of an evaluation example, its
+    /// prompt. `rows` are names of rows; of each that there is, the name and the text.
+    ///
+    /// # Errors
+    /// As [`Kind::run`].
+    fn origins(
+        _parameters: &Self::Parameters,
+        _inputs: &Inputs,
+        _context: &Context,
+        _rows: &[&str],
+    ) -> StageResult<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
     /// Does the work. Every declared output must exist at `outputs.path(port)` when it returns.
     fn run(parameters: &Self::Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()>;
 }

@@ -29,8 +29,15 @@ impl fmt::Debug for RowKey {
 
 /// Takes a row's content field by field. Each is framed as name length (u32), name, value length (u64), value, so no two
 /// contents of different fields run into each other; numbers are little-endian.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RowContent(Vec<u8>);
+
+impl Default for RowContent {
+    fn default() -> Self {
+        // Room for a digest and a number with their names: there are hundreds of thousands of rows.
+        Self(Vec::with_capacity(192))
+    }
+}
 
 impl RowContent {
     pub fn bytes(mut self, name: &str, value: &[u8]) -> Self {

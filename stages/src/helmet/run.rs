@@ -72,6 +72,46 @@ impl Kind for Helmet {
         parameters.check()
     }
 
+    const TELLS_ORIGINS: bool = true;
+
+    /// The prompts of examples, which are named `DATASET/LENGTH/EXAMPLE`, as their tokens read.
+    fn origins(
+        parameters: &Parameters,
+        inputs: &Inputs,
+        context: &Context,
+        rows: &[&str],
+    ) -> StageResult<Vec<(String, String)>> {
+        let data = inputs.optional("data").map(|input| DataFolder::new(&input.path));
+        let name = |dataset: &str, number: usize| format!("{dataset}/{}/{number}", parameters.length);
+        let named =
+            |dataset: &&&'static dyn Dataset| rows.iter().any(|row| row.split('/').next() == Some(dataset.name()));
+        let all = wanted(parameters, data.as_ref())?;
+        let datasets: Vec<&'static dyn Dataset> = all.iter().filter(named).copied().collect();
+        let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
+        let codec = checkpoint.text_codec()?;
+        let templates = match inputs.optional("templates") {
+            None => Templates::own()?,
+            Some(input) => Templates::read(&input.path)?,
+        };
+        let length_tokens = inputs.optional("length-tokenizer").map(|input| tokenizer(&input.path)).transpose()?;
+        let making = Making {
+            parameters,
+            templates: &templates,
+            data: data.as_ref(),
+            codec: &codec,
+            length_tokens: length_tokens.as_ref(),
+            window: checkpoint.spec().context_length - parameters.thought_tokens(),
+            context,
+        };
+        let wanted = |dataset: &str, number: usize| rows.contains(&name(dataset, number).as_str());
+        let questions = making.questions(&datasets, &wanted)?.into_iter();
+        let told = questions.map(|question| {
+            let row = &question.row;
+            Ok((name(&row.dataset, row.example as usize), codec.decode(&question.prompt, false)?))
+        });
+        told.collect()
+    }
+
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
         let data = inputs.optional("data").map(|input| DataFolder::new(&input.path));
         let datasets = wanted(parameters, data.as_ref())?;
@@ -98,7 +138,7 @@ impl Kind for Helmet {
             window: spec.context_length - parameters.thought_tokens(),
             context,
         };
-        let questions = making.questions(&datasets)?;
+        let questions = making.questions(&datasets, &|_, _| true)?;
 
         let rows: Vec<Row> = questions.iter().map(|question| Row { map: 0, key: question.key() }).collect();
         let scope = RowScope::new("examples", &["model", "mask"], parameters, &OF_PROMPTS)?;
@@ -244,20 +284,29 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    fn questions(&self, datasets: &[&'static dyn Dataset]) -> StageResult<Vec<Question>> {
+    /// The questions of the examples that are wanted, by dataset and number.
+    fn questions(
+        &self,
+        datasets: &[&'static dyn Dataset],
+        wanted: &dyn Fn(&str, usize) -> bool,
+    ) -> StageResult<Vec<Question>> {
         self.context.progress().phase("make prompts", "datasets", datasets.len() as u64);
         let mut questions = Vec::new();
         for dataset in datasets {
             let named =
                 |error: StageError| StageError { message: format!("{}: {}", dataset.name(), error.message), ..error };
-            questions.extend(self.questions_of(*dataset).map_err(named)?);
+            questions.extend(self.questions_of(*dataset, wanted).map_err(named)?);
             self.context.progress().advance(1);
         }
         log_prompts(&questions, self.context);
         Ok(questions)
     }
 
-    fn questions_of(&self, dataset: &'static dyn Dataset) -> StageResult<Vec<Question>> {
+    fn questions_of(
+        &self,
+        dataset: &'static dyn Dataset,
+        wanted: &dyn Fn(&str, usize) -> bool,
+    ) -> StageResult<Vec<Question>> {
         let parameters = self.parameters;
         let template = self.templates.of(dataset.name())?;
         let length = parameters.length as usize;
@@ -281,7 +330,8 @@ impl Making<'_> {
             return Err(StageError::input("the data hold no example"));
         }
         let mut questions = Vec::with_capacity(examples.len());
-        for (number, mut example) in examples.into_iter().enumerate() {
+        let wanted = examples.into_iter().enumerate().filter(|(number, _)| wanted(dataset.name(), *number));
+        for (number, mut example) in wanted {
             self.context.check_cancelled()?;
             let prompt = prepare(&template, &example, room, form, self.codec)
                 .map_err(|error| StageError { message: format!("example {number}: {}", error.message), ..error })?;

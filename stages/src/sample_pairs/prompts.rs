@@ -1,5 +1,6 @@
 //! From instructions to prompts.
 
+use rayon::prelude::*;
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec};
 
@@ -37,7 +38,8 @@ pub fn build(
     mut each: impl FnMut() -> StageResult<()>,
 ) -> StageResult<(Vec<Prompt>, usize)> {
     let Some(limit) = parameters.limit else {
-        return Ok((instructions.into_iter().map(|instruction| prompt(parameters, instruction)).collect(), 0));
+        let prompts = instructions.into_par_iter().map(|instruction| prompt(parameters, instruction));
+        return Ok((prompts.collect(), 0));
     };
     let mut prompts: Vec<(usize, Prompt)> = Vec::new();
     let mut left_out = 0;

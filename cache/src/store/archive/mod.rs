@@ -4,6 +4,7 @@
 //! retmask-archive 1
 //! blob <64 digits> <bytes>          and that many bytes; each blob once
 //! record <key> <bytes>              and the record's file as it lies in the store
+//! rows <scope> <64 digits> <bytes>  and a segment of rows
 //! run <run> <file> <bytes>          and a file of a run's record
 //! end <64 digits>                   the b3 of everything before this line; nothing follows
 //! ```
@@ -29,6 +30,7 @@ const MAX_LINE: u64 = 512;
 enum Entry {
     Blob(Digest, u64),
     Record(Key, u64),
+    Rows { scope: Key, digest: Digest, size: u64 },
     Run { run: String, file: String, size: u64 },
     End(Digest),
 }
@@ -38,6 +40,7 @@ impl Entry {
         match self {
             Self::Blob(digest, size) => format!("blob {} {size}\n", digest.hex()),
             Self::Record(key, size) => format!("record {key} {size}\n"),
+            Self::Rows { scope, digest, size } => format!("rows {scope} {} {size}\n", digest.hex()),
             Self::Run { run, file, size } => format!("run {run} {file} {size}\n"),
             Self::End(digest) => format!("end {}\n", digest.hex()),
         }
@@ -49,6 +52,9 @@ impl Entry {
         let digest = |hex: &str| format!("b3:{hex}").parse().ok();
         let entry = match words[..] {
             ["blob", hex, size] => Self::Blob(digest(hex)?, size.parse().ok()?),
+            ["rows", scope, hex, size] => {
+                Self::Rows { scope: scope.parse().ok()?, digest: digest(hex)?, size: size.parse().ok()? }
+            }
             ["record", key, size] => Self::Record(key.parse().ok()?, size.parse().ok()?),
             ["run", run, file, size] if is_name(run) && is_name(file) => {
                 Self::Run { run: run.to_owned(), file: file.to_owned(), size: size.parse().ok()? }

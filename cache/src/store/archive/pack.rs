@@ -26,6 +26,8 @@ pub struct RunFile {
 pub struct Packed {
     pub records: u64,
     pub blobs: u64,
+    /// Segments of rows.
+    pub segments: u64,
     /// Bytes of the whole file.
     pub bytes: u64,
     /// Results that were left out because they are private.
@@ -33,8 +35,9 @@ pub struct Packed {
 }
 
 impl Store {
-    /// Writes the results of these keys, and files of runs, into one new file; private results are left out. Every blob
-    /// is verified on the way; a result that is lost is given back with the reason, and then nothing is written.
+    /// Writes the results of these keys, segments of rows of these scopes, and files of runs, into one new file; private
+    /// results are left out. Every blob is verified on the way; a result that is lost is given back with the reason, and
+    /// then nothing is written.
     ///
     /// # Errors
     /// Input: `destination` exists and is not to be overwritten, or its folder does not. Environment: it cannot be
@@ -42,6 +45,7 @@ impl Store {
     pub fn pack(
         &self,
         keys: &BTreeSet<Key>,
+        scopes: &BTreeSet<Key>,
         files: &[RunFile],
         destination: &Path,
         overwrite: bool,
@@ -83,12 +87,18 @@ impl Store {
             archive.write(Entry::Record(*key, bytes.len() as u64).line().as_bytes())?;
             archive.write(bytes)?;
         }
+        let mut segments = 0;
+        for scope in scopes {
+            for (digest, path) in self.segments_of(scope)? {
+                segments += u64::from(pack_segment(scope, &digest, &path, &mut archive)?);
+            }
+        }
         for file in files {
             pack_run_file(file, &mut archive)?;
         }
         let bytes = archive.finish()?;
         unfinished.finish()?;
-        Ok(Ok(Packed { records: records.len() as u64, blobs: blobs.len() as u64, bytes, private }))
+        Ok(Ok(Packed { records: records.len() as u64, blobs: blobs.len() as u64, segments, bytes, private }))
     }
 
     fn pack_blob(&self, port: &str, digest: &Digest, archive: &mut Archive) -> CacheResult<Option<MissReason>> {
@@ -98,25 +108,29 @@ impl Store {
         };
         let unreadable = |error: io::Error| CacheError::store_io("read", &path, &error);
         let mut file = hash::open(&path, false).map_err(unreadable)?;
-        archive.write(Entry::Blob(*digest, size).line().as_bytes())?;
-        let mut hasher = Hasher::new(size);
-        let mut buffer = hasher.buffer();
-        let mut written = 0;
-        loop {
-            let read = hash::read_full(&mut file, &mut buffer).map_err(unreadable)?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&buffer[..read]);
-            archive.write(&buffer[..read])?;
-            written += read as u64;
-        }
-        if hasher.digest() == *digest && written == size {
+        if archive.write_file(&Entry::Blob(*digest, size), &mut file, size, &path)? == *digest {
             return Ok(None);
         }
         let quarantined = self.set_aside(&path)?;
         Ok(Some(MissReason::DamagedBlob { port: port.to_owned(), digest: *digest, quarantined }))
     }
+}
+
+/// Whether it was there to be written: segments are merged now and then.
+fn pack_segment(scope: &Key, digest: &Digest, path: &Path, archive: &mut Archive) -> CacheResult<bool> {
+    let unreadable = |error: io::Error| CacheError::store_io("read", path, &error);
+    let mut file = match hash::open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let size = file.metadata().map_err(unreadable)?.len();
+    let entry = Entry::Rows { scope: *scope, digest: *digest, size };
+    if archive.write_file(&entry, &mut file, size, path)? == *digest {
+        return Ok(true);
+    }
+    Err(CacheError::environment(path, format!("{} is damaged", path.display()))
+        .with_hint("`retmask cache verify --repair` puts it aside and keeps its sound rows"))
 }
 
 fn pack_run_file(file: &RunFile, archive: &mut Archive) -> CacheResult<()> {
@@ -146,6 +160,23 @@ impl Archive {
         let mut archive = Self { path: path.to_path_buf(), file, hasher: blake3::Hasher::new(), bytes: 0 };
         archive.write(HEADER.as_bytes())?;
         Ok(archive)
+    }
+
+    /// Writes an entry with the bytes of a file, which should be so many; gives the digest of those that were there.
+    fn write_file(&mut self, entry: &Entry, file: &mut File, size: u64, path: &Path) -> CacheResult<Digest> {
+        self.write(entry.line().as_bytes())?;
+        let mut hasher = Hasher::new(size);
+        let mut buffer = hasher.buffer();
+        loop {
+            let read = hash::read_full(file, &mut buffer);
+            match read.map_err(|error| CacheError::store_io("read", path, &error))? {
+                0 => return Ok(hasher.digest()),
+                read => {
+                    hasher.update(&buffer[..read]);
+                    self.write(&buffer[..read])?;
+                }
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> CacheResult<()> {

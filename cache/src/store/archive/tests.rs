@@ -18,7 +18,8 @@ fn packed(folder: &Path) -> (Store, PathBuf) {
     fs::write(run.join("run.json"), "{}").expect("a file");
     let run_file = RunFile { run: "20260101-000000-01-sample".to_owned(), path: run.join("run.json") };
     let archive = folder.join("archive");
-    let packed = store.pack(&[key(0), key(1)].into(), &[run_file], &archive, false).expect("packed").expect("whole");
+    let packed =
+        store.pack(&[key(0), key(1)].into(), &[].into(), &[run_file], &archive, false).expect("packed").expect("whole");
     // Page, table, salt and manifest of each, and the four files of both trees.
     assert_eq!((packed.records, packed.blobs), (2, 12));
     assert_eq!(packed.bytes, fs::metadata(&archive).expect("the archive").len());
@@ -91,7 +92,7 @@ fn what_is_packed_is_the_same_where_it_is_unpacked() {
         run: "20260101-000000-01-sample".to_owned(),
         path: store.runs_folder().expect("runs").join("20260101-000000-01-sample/run.json"),
     };
-    store.pack(&[key(0), key(1)].into(), &[run_file], &again, false).expect("packed").expect("whole");
+    store.pack(&[key(0), key(1)].into(), &[].into(), &[run_file], &again, false).expect("packed").expect("whole");
     assert_eq!(fs::read(again).expect("bytes"), fs::read(archive).expect("bytes"), "same results, same bytes");
 }
 
@@ -104,7 +105,8 @@ fn a_damaged_result_is_not_packed() {
     fs::remove_file(&path).expect("removed");
     fs::write(&path, "<p>eno</p>").expect("damaged");
     let target = folder.path().join("archive");
-    let (lost, reason) = store.pack(&[key(1)].into(), &[], &target, false).expect("packing").expect_err("lost");
+    let (lost, reason) =
+        store.pack(&[key(1)].into(), &[].into(), &[], &target, false).expect("packing").expect_err("lost");
     assert!(lost == key(1) && reason.to_string().contains("was damaged"), "{reason}");
     assert!(!target.exists());
 }
@@ -251,11 +253,56 @@ fn other_contradictions_are_refused() {
         (vec![b'a'; 10_000], "the line is too long"),
         (format!("{HEADER}blob {} 013\n", Digest::of_bytes(page).hex()).into_bytes(), "is not the line of an entry"),
         (format!("{HEADER}link a b\n").into_bytes(), "is not the line of an entry"),
+        (format!("{HEADER}rows ../up {} 1\n", "a".repeat(64)).into_bytes(), "is not the line of an entry"),
     ];
     for (bytes, why) in cases {
         let message = refused(folder.path(), &bytes);
         assert!(message.contains(why), "{why}: {message}");
     }
+}
+
+#[test]
+fn rows_are_carried_and_those_of_another_scope_refused() {
+    let folder = folder();
+    let (from, _) = packed(folder.path());
+    let (scope, row, fields) = (Key::new([5; 32]), [6; 32], serde_json::json!({"kind": "test"}));
+    let mut map = from.row_map(&scope, &fields).expect("a map");
+    map.put(&row, b"a result").expect("put");
+    map.finish().expect("kept");
+    let path = folder.path().join("with rows");
+    let packed = from.pack(&[key(0)].into(), &[scope].into(), &[], &path, false).expect("packed").expect("whole");
+    assert_eq!((packed.records, packed.segments), (1, 1));
+    let store = store_in(&folder.path().join("taken"));
+    for _ in 0..2 {
+        assert_eq!(store.unpack(&path).expect("unpacked").segments, 1);
+        let mut map = store.row_map(&scope, &fields).expect("a map");
+        assert_eq!(map.get(&row).expect("read").as_deref(), Some(&b"a result"[..]));
+    }
+    assert_eq!(store.row_maps().expect("maps")[0].segments, 1);
+    let (digest, segment) = from.segments_of(&scope).expect("segments").remove(0);
+    let content = fs::read(&segment).expect("a segment");
+    let entry = |scope: Key, digest: Digest, content: &[u8]| {
+        (Entry::Rows { scope, digest, size: content.len() as u64 }, content.to_vec())
+    };
+    let mut flipped = content.clone();
+    flipped[30] ^= 1;
+    let torn = &content[..content.len() - 1];
+    for (entries, why) in [
+        (vec![entry(Key::new([4; 32]), digest, &content)], "are not of the scope"),
+        (vec![entry(scope, Digest::of_bytes(b"no rows"), b"no rows")], "are not of the scope"),
+        (vec![entry(scope, Digest::of_bytes(torn), torn)], "are not of the scope"),
+        (vec![entry(scope, digest, &flipped)], "have the digest"),
+        (vec![entry(scope, digest, &content), entry(scope, digest, &content)], "stand twice"),
+    ] {
+        let message = refused(folder.path(), &archive(&entries));
+        assert!(message.contains(why), "{why}: {message}");
+        assert_eq!(files(&folder.path().join("to/rows")), Vec::<PathBuf>::new(), "{why}");
+    }
+    // A damaged segment is not carried.
+    fs::remove_file(&segment).expect("removed");
+    fs::write(&segment, flipped).expect("damaged");
+    let error = from.pack(&[].into(), &[scope].into(), &[], &path, true).expect_err("damaged");
+    assert!(error.fault == Fault::Environment && error.message.contains("is damaged"), "{}", error.message);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::Store;
 use super::super::arrivals::Arrivals;
 use super::super::records::{Committed, first_missing};
+use super::super::rows::rows_in;
 use super::{Entry, HEADER, MAX_LINE};
 use crate::hash::Hasher;
 use crate::record::{MAX_BYTES, Record, Unreadable};
@@ -23,6 +24,8 @@ pub struct Unpacked {
     /// Results of which the store has others, which stay: the work is not deterministic.
     pub differing: Vec<Key>,
     pub blobs: u64,
+    /// Segments of rows, whether new here or not.
+    pub segments: u64,
     /// Runs whose records are new here, and those that were here already.
     pub runs: Vec<String>,
     pub known_runs: Vec<String>,
@@ -33,6 +36,7 @@ struct Contents<'s> {
     blobs: Arrivals<'s>,
     records: BTreeMap<Key, (Record, Vec<u8>, Digest)>,
     runs: BTreeMap<String, BTreeSet<String>>,
+    segments: BTreeSet<(Key, Digest)>,
 }
 
 impl Store {
@@ -50,7 +54,12 @@ impl Store {
         }
         let mut reader =
             Reader { path, file: BufReader::new(file), place: 0, size: metadata.len(), hasher: blake3::Hasher::new() };
-        let mut contents = Contents { blobs: Arrivals::new(self)?, records: BTreeMap::new(), runs: BTreeMap::new() };
+        let mut contents = Contents {
+            blobs: Arrivals::new(self)?,
+            records: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            segments: BTreeSet::new(),
+        };
         contents.read(&mut reader)?;
         contents.check(&reader)?;
         contents.take_in()
@@ -80,6 +89,7 @@ impl Contents<'_> {
                     }
                 }
                 Entry::Record(key, size) => self.record(reader, place, key, size)?,
+                Entry::Rows { scope, digest, size } => self.segment(reader, place, scope, digest, size)?,
                 Entry::Run { run, file, size } => {
                     let folder = self.run_folder(&run);
                     let files = self.runs.entry(run).or_default();
@@ -120,6 +130,33 @@ impl Contents<'_> {
         Ok(())
     }
 
+    fn segment_file(&self, scope: &Key, digest: &Digest) -> PathBuf {
+        self.blobs.staging.path().join(format!("rows.{scope}.{}", digest.hex()))
+    }
+
+    fn segment(
+        &mut self,
+        reader: &mut Reader<'_>,
+        place: u64,
+        scope: Key,
+        digest: Digest,
+        size: u64,
+    ) -> CacheResult<()> {
+        let wrong = |reader: &Reader<'_>, what: &str| reader.wrong_at(place, format!("the rows {digest} {what}"));
+        if !self.segments.insert((scope, digest)) {
+            return Err(wrong(reader, "stand twice"));
+        }
+        let file = self.segment_file(&scope, &digest);
+        let found = reader.copy_to(&file, size)?;
+        if found != digest {
+            return Err(wrong(reader, &format!("have the digest {found}")));
+        }
+        match rows_in(&file, &scope)? {
+            Some(_) => Ok(()),
+            None => Err(wrong(reader, &format!("are not of the scope {scope}"))),
+        }
+    }
+
     /// Whether every record finds what it names, here or in the store, and no two runs are one on some systems.
     fn check(&self, reader: &Reader<'_>) -> CacheResult<()> {
         for (key, (record, ..)) in &self.records {
@@ -145,6 +182,10 @@ impl Contents<'_> {
                 Committed::Differs { .. } => unpacked.differing.push(*key),
             }
         }
+        for (scope, digest) in &self.segments {
+            store.adopt_segment(scope, digest, &self.segment_file(scope, digest))?;
+        }
+        unpacked.segments = self.segments.len() as u64;
         // Last: a run's record is of use only with its results.
         let runs = store.runs_folder()?;
         for run in self.runs.keys() {
@@ -201,7 +242,9 @@ impl Reader<'_> {
         })?;
         let left = self.size.saturating_sub(self.place);
         match entry {
-            Entry::Blob(_, size) | Entry::Record(_, size) | Entry::Run { size, .. } if size > left => {
+            Entry::Blob(_, size) | Entry::Record(_, size) | Entry::Rows { size, .. } | Entry::Run { size, .. }
+                if size > left =>
+            {
                 Err(self.wrong_at(place, format!("an entry of {size} bytes, where {left} are left")))
             }
             entry => Ok(entry),

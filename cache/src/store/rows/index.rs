@@ -65,12 +65,22 @@ impl Sorted {
         Some(Self { entries, bits, starts })
     }
 
-    fn find(&self, row: &RowKey) -> Option<Place> {
+    pub(super) fn find(&self, row: &RowKey) -> Option<Place> {
         let at = first_bits(row, self.bits);
         let (entries, _) = self.entries.as_chunks::<ENTRY>();
         let near = &entries[self.starts[at] as usize..self.starts[at + 1] as usize];
         let found = near.binary_search_by(|entry| entry[..32].cmp(row)).ok()?;
         Some(place(&near[found]))
+    }
+
+    /// The keys, sorted.
+    pub(super) fn rows(&self) -> impl Iterator<Item = RowKey> {
+        let (entries, _) = self.entries.as_chunks::<ENTRY>();
+        entries.iter().map(|entry| {
+            let mut row = [0; 32];
+            row.copy_from_slice(&entry[..32]);
+            row
+        })
     }
 }
 

@@ -7,17 +7,16 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::super::Store;
 use super::file::{self, AfterDamage, RowKey, Seal};
 use super::index::{Growing, Index};
 use super::log::{CLAIMS, Log, OPEN, ROWS};
 use super::segment;
+use super::source::Source;
 use crate::{CacheError, CacheResult, Key, disk, hash, lock};
 
-/// From this many segments on, all but the largest few are merged.
-const MERGE_FROM: usize = 16;
-/// How many of them are.
-const MERGE: usize = 12;
 /// Claims of more rows than this are not read: nobody makes so many at once.
 const MAX_CLAIMS: u64 = 32 << 25;
 
@@ -35,25 +34,12 @@ pub enum Claim {
 /// The results of all rows of one scope: those kept by anybody, and a log for the caller's own.
 #[derive(Debug)]
 pub struct RowMap {
-    store: Store,
-    folder: PathBuf,
+    pub(super) store: Store,
+    pub(super) folder: PathBuf,
     fields: Vec<u8>,
-    seal: Seal,
-    sources: Vec<Source>,
+    pub(super) seal: Seal,
+    pub(super) sources: Vec<Source>,
     own: Option<Log>,
-}
-
-/// A segment, or the log of another writer.
-#[derive(Debug)]
-struct Source {
-    path: PathBuf,
-    file: File,
-    identity: (u64, u64),
-    index: Index,
-    /// How far a log was read; `None` for a segment.
-    read_until: Option<u64>,
-    /// Rows that turned out damaged.
-    damaged: HashSet<RowKey>,
 }
 
 impl Store {
@@ -117,16 +103,16 @@ impl RowMap {
     pub fn claim<'r>(&mut self, rows: impl IntoIterator<Item = &'r [u8; 32]>) -> CacheResult<Vec<Claim>> {
         let _lock = self.lock()?;
         let elsewhere = self.refresh()?;
-        let mut mine = Vec::new();
+        let rows: Vec<&RowKey> = rows.into_iter().collect();
         let whose = |row: &RowKey| match row {
             row if self.contains(row) => Claim::Kept,
             row if elsewhere.contains(row) => Claim::Elsewhere,
-            row => {
-                mine.push(*row);
-                Claim::Mine
-            }
+            _ => Claim::Mine,
         };
-        let claims: Vec<Claim> = rows.into_iter().map(whose).collect();
+        // Of hundreds of thousands of rows, nearly each look-up waits for memory.
+        let claims: Vec<Claim> = rows.par_iter().with_min_len(1_024).map(|row| whose(row)).collect();
+        let mine = claims.iter().zip(&rows).filter(|(claim, _)| **claim == Claim::Mine);
+        let mine: Vec<RowKey> = mine.map(|(_, row)| **row).collect();
         if !mine.is_empty() {
             self.own_log()?.claim(&mine)?;
         }
@@ -168,7 +154,7 @@ impl RowMap {
         Ok(self.own.insert(log))
     }
 
-    fn new_log(&self) -> CacheResult<Log> {
+    pub(super) fn new_log(&self) -> CacheResult<Log> {
         let durability = self.store.options().durability;
         Log::create(&self.folder, self.store.layout().host(), &self.seal, &self.fields, durability)
     }
@@ -179,13 +165,13 @@ impl RowMap {
     }
 
     /// The map's lock. It is held for moments only.
-    fn lock(&self) -> CacheResult<File> {
+    pub(super) fn lock(&self) -> CacheResult<File> {
         lock_map(&self.folder)
     }
 
     /// Takes note of what came since the last time, and makes segments of the logs of dead writers. Gives the rows that
     /// living ones are making. The map's lock is held.
-    fn refresh(&mut self) -> CacheResult<HashSet<RowKey>> {
+    pub(super) fn refresh(&mut self) -> CacheResult<HashSet<RowKey>> {
         let mut elsewhere = HashSet::new();
         for source in &mut self.sources {
             source.read_on(&self.seal)?;
@@ -264,118 +250,12 @@ impl RowMap {
         self.sources.push(source);
         Ok(Vec::new())
     }
-
-    /// Puts segments with damaged rows aside, their sound rows in new ones.
-    fn replace_damaged(&mut self) -> CacheResult<()> {
-        let is_damaged = |source: &Source| !source.damaged.is_empty() && source.read_until.is_none();
-        let (damaged, sound) = std::mem::take(&mut self.sources).into_iter().partition(is_damaged);
-        self.sources = sound;
-        let damaged: Vec<Source> = damaged;
-        damaged.iter().try_for_each(|source| self.replace(source))
-    }
-
-    /// Puts one segment aside, if it is still there, and its sound rows in a new one.
-    fn replace(&self, source: &Source) -> CacheResult<()> {
-        let failed = |error: io::Error| CacheError::store_io("read", &source.path, &error);
-        if !lock::is_still_at(&source.file, &source.path).map_err(failed)? {
-            return Ok(());
-        }
-        // Aside first: the new one may have its name, which is that of the bytes before the damage.
-        self.store.set_aside(&source.path)?;
-        self.rewrite(&[source]).map(|_| ())
-    }
-
-    /// Puts these segments aside, their sound rows in new ones.
-    pub(super) fn replace_all(&mut self, paths: &[PathBuf]) -> CacheResult<()> {
-        let _lock = self.lock()?;
-        self.refresh()?;
-        let known = self.sources.iter().filter(|source| paths.contains(&source.path));
-        known.into_iter().try_for_each(|source| self.replace(source))
-    }
-
-    /// Writes the sound rows of these files, each once, as one segment. Gives its path if there is any.
-    fn rewrite(&self, sources: &[&Source]) -> CacheResult<Option<PathBuf>> {
-        let mut log = self.new_log()?;
-        for source in sources {
-            let mut rows = Vec::with_capacity(source.index.len());
-            source.index.each(&mut |row, place| rows.push((row, place)));
-            // In the order in which they were written, which is also quickest to read.
-            rows.sort_unstable_by_key(|(_, place)| place.offset);
-            for (row, place) in rows {
-                let failed = |error: io::Error| CacheError::store_io("read", &source.path, &error);
-                if log.places.contains_key(&row) {
-                    continue;
-                }
-                if let Some(result) = file::read_result(&source.file, &self.seal, &row, place).map_err(failed)? {
-                    log.put(&row, &result)?;
-                }
-            }
-        }
-        log.finish()
-    }
-
-    /// Merges the smallest segments when there are many. The map's lock is held; who reads the old ones goes on doing so.
-    fn merge(&mut self) -> CacheResult<()> {
-        self.refresh()?;
-        let mut segments = Vec::new();
-        for path in files(&self.folder)? {
-            if path.extension().is_some_and(|extension| extension == ROWS)
-                && let Some((file, identity)) = open(&path)?
-            {
-                let size = file.metadata().map_err(|error| CacheError::store_io("read", &path, &error))?.len();
-                segments.push((size, path, identity));
-            }
-        }
-        if segments.len() < MERGE_FROM {
-            return Ok(());
-        }
-        segments.sort_unstable();
-        let small: Vec<&Source> = segments[..MERGE]
-            .iter()
-            .filter_map(|(_, _, identity)| self.sources.iter().find(|source| source.identity == *identity))
-            .collect();
-        let merged = self.rewrite(&small)?;
-        // One that held all of them already is what was written, and stays.
-        let old = small.iter().map(|source| &source.path).filter(|path| Some(*path) != merged.as_ref());
-        old.into_iter().try_for_each(|path| disk::remove_file(path))
-    }
 }
 
 impl Drop for RowMap {
     fn drop(&mut self) {
         // What was put is in the log, and stays there for the next who opens the map.
         let _ = self.close();
-    }
-}
-
-impl Source {
-    fn new(path: &Path, file: File, identity: (u64, u64), index: Index, read_until: Option<u64>) -> Self {
-        Self { path: path.to_path_buf(), file, identity, index, read_until, damaged: HashSet::new() }
-    }
-
-    /// Takes in what the writer of a log has added.
-    fn read_on(&mut self, seal: &Seal) -> CacheResult<()> {
-        if self.read_until.is_some() { self.walk(seal, 0, AfterDamage::Stop) } else { Ok(()) }
-    }
-
-    fn walk(&mut self, seal: &Seal, header_length: u64, after: AfterDamage) -> CacheResult<()> {
-        let failed = |error: io::Error| CacheError::store_io("read", &self.path, &error);
-        let start = match self.read_until {
-            Some(until) => until,
-            None => match file::read_header(&self.file, seal).map_err(failed)? {
-                Some((_, start)) => start,
-                None => header_length,
-            },
-        };
-        let Index::Growing(places) = &mut self.index else { return Ok(()) };
-        let mut add = |row, place| {
-            places.insert(row, place);
-        };
-        let until = file::walk(&self.file, seal, start, after, &mut add).map_err(failed)?;
-        if let Some(read_until) = &mut self.read_until {
-            *read_until = until;
-        }
-        Ok(())
     }
 }
 
@@ -412,7 +292,7 @@ pub(super) fn files(folder: &Path) -> CacheResult<Vec<PathBuf>> {
 }
 
 /// A file of the map with what tells it from every other; `None` when it is gone, or no file.
-fn open(path: &Path) -> CacheResult<Option<(File, (u64, u64))>> {
+pub(super) fn open(path: &Path) -> CacheResult<Option<(File, (u64, u64))>> {
     let opened = hash::open(path, false).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
     match opened {
         Ok((file, metadata)) if metadata.is_file() => Ok(Some((file, (metadata.dev(), metadata.ino())))),

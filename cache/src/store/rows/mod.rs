@@ -20,14 +20,20 @@
 //! by key) and a footer (`rowsdone`, u64 count, u64 offset of the index, digest of both and of the index). Numbers are
 //! little-endian. Checksums are blake3 keyed by the scope, so a result served under another scope does not verify.
 
+mod arrive;
 mod care;
+mod exchange;
 mod file;
 mod index;
 mod log;
 mod map;
+mod rewrite;
 mod segment;
+mod source;
 
+pub(super) use arrive::rows_in;
 pub use care::{CollectedRows, RowMapFacts, RowsCheck};
+pub use exchange::RowsMoved;
 pub use map::{Claim, RowMap};
 
 #[cfg(test)]

@@ -83,6 +83,7 @@ pub(super) fn make(store: &Store, key: Key, salt: &str) -> CacheResult<(Record, 
         duration_milliseconds: 1,
         tools: BTreeMap::new(),
         private: false,
+        rows: Vec::new(),
     };
     let record = Record { key, outputs, provenance };
     let committed = store.commit(&record)?;
