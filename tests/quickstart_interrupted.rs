@@ -20,12 +20,13 @@ fn complete(workspace: &Workspace) -> Vec<String> {
 }
 
 /// Starts the run, waits until this stage works, and sends the signal. The exit code, and the stages that ended first.
-fn disturbed(workspace: &Workspace, stage: &str, signal: Signal) -> (Option<i32>, Vec<String>) {
-    let mut run = Background::start(workspace, QUICKSTART, &[]);
+fn disturbed(workspace: &Workspace, stage: &str, signal: Signal, more: &[&str]) -> (Option<i32>, Vec<String>) {
+    let mut run = Background::start(workspace, QUICKSTART, more);
     run.wait_for("stage-started", stage);
     run.signal(signal);
     let (code, events, errors) = run.finish();
     assert_eq!(stages_with(&events, "stage-failed"), Vec::<String>::new(), "{errors}");
+    workspace.succeeds(&["cache", "verify"]);
     (code, stages_with(&events, "stage-finished"))
 }
 
@@ -35,6 +36,7 @@ fn stopped_and_killed_in_every_stage_it_ends_with_the_same_results() {
     undisturbed.succeeds(&["run", QUICKSTART]);
 
     let workspace = Workspace::new("");
+    let mut killed = 0;
     for stage in STAGES {
         for signal in [Signal::INT, Signal::KILL] {
             let before = complete(&workspace);
@@ -42,7 +44,8 @@ fn stopped_and_killed_in_every_stage_it_ends_with_the_same_results() {
                 // A stage of milliseconds may end before the signal arrives; then there is nothing left to disturb.
                 continue;
             }
-            let (code, finished) = disturbed(&workspace, stage, signal);
+            let (code, finished) = disturbed(&workspace, stage, signal, &[]);
+            killed += usize::from(code.is_none());
             if !finished.iter().any(|finished| finished == stage) {
                 let expected = if signal == Signal::KILL { None } else { Some(130) };
                 assert_eq!(code, expected, "{stage}");
@@ -51,6 +54,13 @@ fn stopped_and_killed_in_every_stage_it_ends_with_the_same_results() {
             let kept = before.iter().chain(&finished).all(|stage| after.contains(stage));
             assert!(kept, "{stage}: {before:?} and {finished:?} were complete, {after:?} are");
         }
+    }
+
+    // Ten kills in all: the others while it trains, which takes longest.
+    while killed < 10 {
+        let (code, _) = disturbed(&workspace, "dpo", Signal::KILL, &["--force", "dpo"]);
+        assert_eq!(code, None);
+        killed += 1;
     }
 
     let before = complete(&workspace);
