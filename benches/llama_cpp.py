@@ -58,12 +58,13 @@ class LlamaCpp:
         if not self.context:
             raise SystemExit("llama.cpp cannot make a context")
         llama.llama_set_n_threads(self.context, threads, threads)
-        self.batch_size = batch
-        self.batch = llama.llama_batch_init(batch, 0, 1)
+        # A small context makes it smaller than was asked for.
+        self.batch_size = llama.llama_n_batch(self.context)
+        self.batch = llama.llama_batch_init(self.batch_size, 0, 1)
         # What was asked for is what there is.
         assert llama.llama_n_seq_max(self.context) == sequences, llama.llama_n_seq_max(self.context)
         assert llama.llama_n_ctx(self.context) >= sequences * length, llama.llama_n_ctx(self.context)
-        assert llama.llama_n_batch(self.context) == batch and llama.llama_n_ubatch(self.context) == physical_batch
+        assert self.batch_size <= batch and llama.llama_n_ubatch(self.context) <= physical_batch
 
     @staticmethod
     def _library(folder):
