@@ -192,6 +192,19 @@ fn what_a_server_refuses_or_garbles_is_recorded_and_the_rest_goes_on() {
     assert_eq!((counts["pairs: dropped: failed"], counts["responses: chosen, failed"]), (2, 1));
     let log = workspace.succeeds(&["logs", "pairs"]).out;
     assert!(log.contains("\"Say number 1.\": the server refuses the request: status 400"), "{log}");
+    // What failed is asked for again by the next run that needs it, and nothing else is.
+    service.asked();
+    service.answer(answer);
+    write(&workspace, 7);
+    assert_eq!(run(&workspace, &service, &[]).0, Some(0));
+    let mut asked: Vec<String> = service
+        .asked()
+        .iter()
+        .map(|asked| format!("{} {}", asked.body["model"].as_str().unwrap(), question(&asked.body)))
+        .collect();
+    asked.sort();
+    assert_eq!(asked, ["bad Say number 4.", "bad Say number 6.", "good Say number 1.", "good Say number 6."]);
+    assert_eq!(rows(&workspace, "pairs").len(), 7);
 }
 
 #[test]
@@ -245,7 +258,9 @@ fn results_of_a_model_without_a_revision_are_never_shared() {
     assert_eq!((run(&ben, &service, &with).0, service.asked().len()), (Some(0), 6));
     let pushed = ana.succeeds(&["cache", "push", "latest", "--remote", &address, "--json"]).out;
     assert_eq!(parse(&pushed)[0]["state"], "private", "{pushed}");
-    assert!(!remote.path().join("remote/cas").exists() && !remote.path().join("remote/ac").exists());
+    for folder in ["cas", "ac", "rows"] {
+        assert!(!remote.path().join("remote").join(folder).exists(), "{folder}");
+    }
     let file = ana.path("results").display().to_string();
     let exported = ana.succeeds(&["cache", "export", "latest", "-o", &file]);
     assert!(exported.out.contains("0 results with 0 files"), "{}", exported.out);

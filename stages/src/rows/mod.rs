@@ -39,9 +39,14 @@ impl<R: RowResult> Made<'_, R> {
         result.write(&mut bytes);
         let Row { map, key } = self.rows[row];
         self.maps[map].put(&key, &bytes.finish())?;
+        self.done_for_now(row, result);
+        Ok(())
+    }
+
+    /// Takes the result of a row and does not keep it: whoever needs the row another time makes it again.
+    pub fn done_for_now(&mut self, row: usize, result: R) {
         self.results[row] = Some(result);
         self.computed += 1;
-        Ok(())
     }
 }
 

@@ -88,7 +88,7 @@ enum Reply {
 }
 
 /// Asks for each response and keeps it as soon as it is there. A request that the server refuses, or answers with what is
-/// no response, is kept as such.
+/// no response, has failed, which is told and not kept.
 ///
 /// # Errors
 /// `Environment`: the server refuses everything, does not answer, or left requests unanswered; what was answered is kept.
@@ -113,13 +113,18 @@ pub fn ask(
     ask_some(server.concurrency, wanted.len(), ask_one, |place, reply| {
         match reply {
             Reply::Answer(answer) => {
-                if let Answer::Failed { why } = &answer {
-                    context.progress().log(&format!("{}: {why}", beginning(wanted[place].prompt)));
+                match &answer {
+                    // Another server, or this one with other settings, may answer another time.
+                    Answer::Failed { why } => {
+                        context.progress().log(&format!("{}: {why}", beginning(wanted[place].prompt)));
+                        made.done_for_now(wanted[place].row, answer);
+                    }
+                    Answer::Given { response, .. } => {
+                        context.progress().tokens(response.tokens.into());
+                        made.done(wanted[place].row, answer)?;
+                    }
+                    Answer::TooLong { .. } => made.done(wanted[place].row, answer)?,
                 }
-                if let Answer::Given { response, .. } = &answer {
-                    context.progress().tokens(response.tokens.into());
-                }
-                made.done(wanted[place].row, answer)?;
                 in_a_row = 0;
                 context.progress().advance(1);
             }
