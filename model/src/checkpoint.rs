@@ -1,5 +1,6 @@
 //! A model on disk: GGUF file or Hugging Face folder, opened but not yet loaded.
 
+pub(crate) mod all_tensors;
 mod byte_reader;
 mod dequantise;
 mod element_type;

@@ -3,8 +3,10 @@
 //! This crate knows models, tokens and heads; it knows nothing of stages, pipelines or caches.
 
 pub mod checkpoint;
+pub mod continuations;
 pub mod decoder;
 pub mod embedded;
+pub mod entailment;
 pub mod error;
 pub mod flops;
 pub mod generate;
