@@ -151,6 +151,35 @@ fn verdicts_become_scores_whatever_the_service_does_first() {
 }
 
 #[test]
+fn without_files_the_judge_is_told_in_own_words_and_the_notes_say_so() {
+    let (workspace, service) = (workspace(), Service::start(verdict));
+    let own = PIPELINE
+        .replace("  prompts: {judge-prompts: prompts}\n", "")
+        .replace(", prompts: prompts}", "}")
+        .replace("judged: judge.scores}", "judged: judge.scores, further-notes: {judge: judge.notes}}");
+    workspace.write("pipeline.yaml", &own);
+    service.answer(|body| match body["messages"][0]["content"].as_str() {
+        Some(prompt) if prompt.contains("numbered key points of a lawsuit") && prompt.contains("\n2. point 1 of ") => {
+            chat("{\"recall\": 1}")
+        }
+        Some(prompt) if prompt.contains("two summaries of the documents") && prompt.contains("\nlong ") => {
+            chat("{\"precision\": 3, \"sentence_count\": 6}")
+        }
+        Some(prompt) if prompt.contains("Judge its language alone") => chat("{\"fluency\": 1}"),
+        _ => chat("What?"),
+    });
+    let (code, said) = run(&workspace, &service, "1");
+    assert_eq!(code, Some(0), "{said}");
+    let values: Vec<f64> = rows(&workspace, "judge.scores").iter().map(|row| row["value"].as_f64().unwrap()).collect();
+    assert!((values[0] - 0.5).abs() < 1e-12 && (values[1] - 1.0 / 3.0).abs() < 1e-12, "{values:?}");
+    let said = |item: &str| {
+        let notes = rows(&workspace, item);
+        notes.iter().any(|row| row["note"] == "own wording of the judge's prompts" && row["metric"] == "gpt-4-f1")
+    };
+    assert!(said("judge.notes") && said("scores.notes") && !said("without.notes"));
+}
+
+#[test]
 fn an_answer_without_a_verdict_has_no_score_and_the_rest_goes_on() {
     let (workspace, service) = (workspace(), Service::start(verdict));
     service.answer(|body| match body["messages"][0]["content"].as_str() {

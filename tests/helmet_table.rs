@@ -96,6 +96,14 @@ fn systems_stand_side_by_side_over_the_same_examples() {
     let rows = parse(&workspace.succeeds(&["helmet", "table", "--published", "published.json", "--json"]).out);
     assert_eq!(rows[0]["published"], "own wording");
     assert_eq!(rows[1]["published"], Value::Null);
+    let notes = rows[0]["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note["note"] == "generated records"), "{notes:?}");
+    // The authors' tables have a column per category.
+    workspace.write("agg_results.csv", "Model,Recall,RAG\nm,50.5,7\nn,1,2\n");
+    let csv = ["helmet", "table", "--published", "agg_results.csv", "--published-model", "m"];
+    let rows = parse(&workspace.succeeds(&[&csv[..], &["--published-length", "320", "--json"]].concat()).out);
+    assert_eq!(rows[0]["published"], "own wording");
+    assert_eq!(rows[2]["published"], Value::Null);
 
     let refused = |arguments: &[&str], expected: &str| {
         let run = workspace.run(&[&["helmet", "table"], arguments].concat());
@@ -109,6 +117,8 @@ fn systems_stand_side_by_side_over_the_same_examples() {
     refused(&["--published", "published.json", "--published-model", "n"], "there are no numbers of `n`");
     workspace.write("published.json", "{\"m\": {\"json_kv\": {\"320\": 101}}}");
     refused(&["--published", "published.json"], "m, json_kv, 320: a score is a number from 0 to 100");
+    refused(&csv[2..], "the table does not say at which length it is");
+    refused(&["--published", "agg_results.csv", "--published-length", "320"], "name the model with --published-model");
     workspace.write("published.json", "[");
     refused(&["--published", "published.json"], "published.json: expected an object");
 }

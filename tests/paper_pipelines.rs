@@ -42,6 +42,7 @@ fn every_pipeline_passes_the_check() {
         "quickstart",
         "qwen3",
         "smollm2-ablations",
+        "smollm2-helmet",
         "smollm2",
         "tiny-pretrain",
     ]

@@ -19,6 +19,7 @@ pub const PATH_TYPES: &[(&str, Media)] = &[
     ("prompt-templates", Media::PromptTemplates),
     ("judge-prompts", Media::JudgePrompts),
     ("punkt-parameters", Media::PunktParameters),
+    ("evaluation-set", Media::EvaluationSet),
     ("tokenizer", Media::Tokenizer),
     ("published-scores", Media::PublishedScores),
     ("preference-set", Media::PreferenceSet),

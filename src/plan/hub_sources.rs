@@ -324,6 +324,7 @@ fn is_single(media: Media, pinned: &Pinned) -> bool {
         Form::Tree => false,
         Form::File | Form::Table => true,
         // A model is a folder, or one GGUF file.
+        Form::FileOrTree if media == Media::EvaluationSet => pinned.contents.len() == 1,
         Form::FileOrTree => matches!(pinned.contents.as_slice(), [file] if file.path.ends_with(".gguf")),
     }
 }

@@ -8,6 +8,7 @@ pub mod build_mask;
 pub mod command;
 pub mod contract;
 pub mod dpo;
+pub mod general_eval;
 pub mod helmet;
 pub mod helmet_citations;
 pub mod helmet_judge;

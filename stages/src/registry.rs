@@ -35,6 +35,7 @@ kinds! {
     crate::helmet_judge::HelmetJudge,
     crate::helmet_citations::HelmetCitations,
     crate::helmet_score::HelmetScore,
+    crate::general_eval::GeneralEval,
     crate::report::Report,
     crate::command::Command,
 }

@@ -177,3 +177,44 @@ fn an_endpoint_that_never_answers_well_gives_no_zero() {
         "{said}"
     );
 }
+
+/// Runs the stage with an entailment model of its own in this process: nothing is asked over HTTP.
+fn with_model(name: &str, folder: &Path) -> retmask_stages::contract::StageResult<()> {
+    predictions::write(&folder.join("answers"), &answers()).unwrap();
+    std::fs::create_dir_all(folder.join("punkt")).unwrap();
+    for file in retmask_stages::metrics::punkt::FILES {
+        std::fs::write(folder.join("punkt").join(file), "").unwrap();
+    }
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/entailment").join(name);
+    let mut inputs = Inputs::default();
+    inputs.insert("predictions", "", Media::Predictions, folder.join("answers"));
+    inputs.insert("punkt", "", Media::PunktParameters, folder.join("punkt"));
+    inputs.insert("entailment-model", "", Media::Model, model);
+    let context = Context::new(Arc::new(SilentProgress), Cancel::default(), folder);
+    HelmetCitations::run(&Parameters::default(), &inputs, &Outputs::new(folder), &context)
+}
+
+#[test]
+fn a_model_that_is_run_here_gives_the_scores_of_its_own_verdicts() {
+    use retmask_model::entailment::EntailmentModel;
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/entailment");
+    for name in ["deberta", "roberta", "t5"] {
+        let folder = tempfile::tempdir().unwrap();
+        with_model(name, folder.path()).unwrap();
+        let batch = retmask_stages::artifact::table::read_any(&folder.path().join("scores")).unwrap();
+        assert_eq!(batch.num_rows(), 4, "{name}");
+        // The same verdicts through the service.
+        let model = std::sync::Mutex::new(EntailmentModel::open(&fixtures.join(name), None).unwrap());
+        let service = Service::start(move |body| {
+            let text = |field: &str| body[field].as_str().unwrap();
+            let verdict = model.lock().unwrap().entails(text("premise"), text("hypothesis")).unwrap().unwrap();
+            Reply::Text(json!({"entails": verdict}).to_string())
+        });
+        let (said, _, served) = checked(&service, true);
+        assert_eq!(said, "");
+        for table in ["scores", "notes"] {
+            let read = |folder: &Path| std::fs::read(folder.join(table)).unwrap();
+            assert_eq!(read(folder.path()), read(served.path()), "{name}: {table}");
+        }
+    }
+}

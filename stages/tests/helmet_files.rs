@@ -29,6 +29,10 @@ fn jsonl(rows: &[Value]) -> String {
 }
 
 fn asked(folder: &Path, name: &str, length: usize, samples: usize) -> StageResult<Vec<Example>> {
+    asked_of(&DataFolder::new(folder), name, length, samples)
+}
+
+fn asked_of(data: &DataFolder, name: &str, length: usize, samples: usize) -> StageResult<Vec<Example>> {
     let dataset = dataset::by_name(name).unwrap();
     let templates = Templates::own().unwrap();
     dataset.examples(&Request {
@@ -40,7 +44,7 @@ fn asked(folder: &Path, name: &str, length: usize, samples: usize) -> StageResul
         template: &templates.of(name)?,
         tokens: &Triples,
         length_tokens: &Triples,
-        data: Some(&DataFolder::new(folder)),
+        data: Some(data),
         check: &|| Ok(()),
     })
 }
@@ -298,6 +302,15 @@ fn stories_come_from_the_data_sets_parquet_files() {
         &[("t1", String::new(), "t1?", ["ta", "tb"]), ("t2", String::new(), "t2?", ["tc", "td"])],
     );
     let examples = asked(folder.path(), "narrativeqa", 8_192, 100).unwrap();
+    // The hub's data set in place of the folder, beside other files or alone.
+    let elsewhere = tempfile::tempdir().unwrap();
+    for root in [None, Some(elsewhere.path())] {
+        let set = ("narrativeqa".to_owned(), folder.path().join("narrativeqa"));
+        let data = DataFolder::with_sets(root, [set]);
+        assert_eq!(asked_of(&data, "narrativeqa", 8_192, 100).unwrap(), examples);
+        let error = asked_of(&data, "infbench_qa_eng", 8_192, 100).unwrap_err();
+        assert!(error.message.contains("longbook_qa_eng.jsonl"), "{}", error.message);
+    }
     let expected: Vec<&str> = permutation(42, 3)
         .into_iter()
         .map(|row| ["first?", "too short?", "second?"][row])

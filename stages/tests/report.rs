@@ -213,6 +213,35 @@ fn without_examples_nothing_is_compared() {
 }
 
 #[test]
+fn notes_stand_in_the_rows_they_are_about() {
+    let notes = |sample: &mut Sample, label: &str, notes: [&str; 2]| {
+        let columns = vec![
+            texts(["A", "A"]),
+            texts(["set", "missing"]),
+            counts([1024, 1024]),
+            texts(["", "gpt-4-score"]),
+            texts(notes),
+        ];
+        sample.table("notes", label, Media::ScoreNotes, columns);
+    };
+    let mut sample = Sample::empty();
+    for label in ["base", "trained"] {
+        sample.score_summary(label, &[("A", "set", "exact_match", vec![0.0, 1.0])]);
+    }
+    assert!(!sample.run().expect("a report").page.contains("notes</th>"));
+    notes(&mut sample, "base", ["own wording", "not scored: needs a judge"]);
+    notes(&mut sample, "trained", ["own <b>wording", "not scored: needs a judge"]);
+    let page = sample.run().expect("a report").page;
+    assert!(page.contains("notes</th>"));
+    assert!(row_of(&page, "<th scope=\"row\">set").contains("own &lt;b&gt;wording (trained); own wording (base)"));
+    let category = row_of(&page, "<th scope=\"row\">A");
+    assert!(category.contains("missing: gpt-4-score: not scored: needs a judge<"), "{category}");
+    notes(&mut sample, "other", ["x", "y"]);
+    let refused = sample.run().err().expect("a refusal").message;
+    assert_eq!(refused, "port `notes`: label `other` is not at port `evaluation`");
+}
+
+#[test]
 fn a_mean_over_fewer_datasets_than_helmets_says_so() {
     let page = |whole: bool| {
         let mut sample = Sample::empty();

@@ -33,6 +33,19 @@ pub enum Beside {
     Number(f64),
     /// The prompts have not the wording of the published runs.
     OwnWording,
+    /// The records were generated: they are none of the published runs'.
+    GeneratedRecords,
+}
+
+impl Beside {
+    /// The number, or the word that says why it does not stand there.
+    pub fn written(self, number: impl Fn(f64) -> String) -> String {
+        match self {
+            Self::Number(value) => number(value),
+            Self::OwnWording => "own wording".into(),
+            Self::GeneratedRecords => "generated records".into(),
+        }
+    }
 }
 
 /// The comparison, by length, then in the order of HELMET's categories, then the average.
@@ -109,10 +122,17 @@ impl Comparison {
         });
         let cells: Vec<Cell> = cells.collect();
         let beside = published.and_then(|published| {
-            let number = published.mean(measures)?;
-            let own =
-                measures.iter().flatten().any(|measure| systems.iter().any(|system| has_own_wording(system, measure)));
-            Some(if own { Beside::OwnWording } else { Beside::Number(number) })
+            let number = published.number(place, measures)?;
+            let noted = |what: &str| {
+                measures.iter().flatten().any(|measure| systems.iter().any(|system| is_noted(system, measure, what)))
+            };
+            Some(if noted("own wording") {
+                Beside::OwnWording
+            } else if noted("generated records") {
+                Beside::GeneratedRecords
+            } else {
+                Beside::Number(number)
+            })
         });
         self.rows.push(Row { place: place.clone(), cells, published: beside });
     }
@@ -176,8 +196,8 @@ impl Comparison {
     }
 }
 
-/// Whether a system asked a measure's dataset in other words than the published runs did.
-fn has_own_wording(system: &System, measure: &Place) -> bool {
-    let says = |note: &Note| note.dataset == measure.dataset && note.length == measure.length;
-    system.notes.iter().any(|note| says(note) && note.note.starts_with("own wording"))
+/// Whether a note on a measure's dataset begins so.
+fn is_noted(system: &System, measure: &Place, what: &str) -> bool {
+    let about = |note: &Note| note.dataset == measure.dataset && note.length == measure.length;
+    system.notes.iter().any(|note| about(note) && note.note.starts_with(what))
 }

@@ -54,11 +54,7 @@ fn cells(comparison: &Comparison, row: &Row) -> Vec<String> {
         }
     }
     if comparison.published.is_some() {
-        cells.push(match row.published {
-            None => String::new(),
-            Some(Beside::OwnWording) => "own wording".into(),
-            Some(Beside::Number(number)) => format!("{number:.1}"),
-        });
+        cells.push(row.published.map_or_else(String::new, |beside| beside.written(|number| format!("{number:.1}"))));
     }
     cells
 }
@@ -157,11 +153,8 @@ fn csv(comparison: &Comparison) -> String {
             let difference = cell
                 .difference
                 .map_or(",,".to_owned(), |interval| format!("{},{},{}", interval.value, interval.low, interval.high));
-            let published = match row.published {
-                None => String::new(),
-                Some(Beside::OwnWording) => "own wording".into(),
-                Some(Beside::Number(number)) => number.to_string(),
-            };
+            let published =
+                row.published.map_or_else(String::new, |beside| beside.written(|number| number.to_string()));
             let place = &row.place;
             let _ = writeln!(
                 text,
@@ -236,8 +229,8 @@ pub fn report(comparison: &Comparison) -> String {
         });
         let published = match row.published {
             None => json!(null),
-            Some(Beside::OwnWording) => json!("own wording"),
             Some(Beside::Number(number)) => json!(number),
+            Some(why) => json!(why.written(|_| String::new())),
         };
         let notes = comparison.notes.iter().filter(|(note, _)| {
             let same = note.length == row.place.length && note.category == row.place.category;

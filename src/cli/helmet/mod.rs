@@ -2,8 +2,10 @@
 
 mod comparison;
 mod formats;
+mod general;
 mod lines;
 mod published;
+mod published_csv;
 mod score;
 mod systems;
 mod table;
@@ -26,6 +28,8 @@ enum Command {
     Score(score::Arguments),
     /// The paper's table from runs: categories by length, systems side by side, with intervals of the differences
     Table(table::Arguments),
+    /// General abilities (stages of kind general-eval), systems side by side, with intervals of the differences
+    General(general::Arguments),
     /// Take the benchmark's own wording from a checkout of its repository, for the port `templates`
     Templates(templates::Arguments),
 }
@@ -38,6 +42,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     match &arguments.command {
         Command::Score(arguments) => score::execute(arguments, settings),
         Command::Table(arguments) => table::execute(arguments, settings),
+        Command::General(arguments) => general::execute(arguments, settings),
         Command::Templates(arguments) => templates::execute(arguments, settings),
     }
 }

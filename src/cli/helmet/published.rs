@@ -1,4 +1,5 @@
-//! Published numbers, from a file: model -> measure -> length -> score from 0 to 100, as HELMET's authors print them.
+//! Published numbers, from a file: model -> measure -> length -> score from 0 to 100, as HELMET's authors print them; or
+//! a table of them ([`published_csv`]).
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -6,6 +7,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::published_csv;
 use super::systems::Place;
 use crate::error::{Error, Result};
 use crate::pipeline::suggest;
@@ -17,17 +19,18 @@ const LARGEST: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Published {
     pub model: String,
-    scores: BTreeMap<(String, u32), f64>,
+    /// By measure, or by category, and length.
+    pub(super) scores: BTreeMap<(String, u32), f64>,
 }
 
 impl Published {
-    /// Reads the numbers of a model; without a name, of the only one there is.
+    /// Reads the numbers of a model; without a name, of the only one there is. `length` is that of a table that does not
+    /// say it.
     ///
     /// # Errors
     /// `Input` when the file has another form, a score is not from 0 to 100, or there is no such model; `Environment`
     /// when it cannot be read.
-    pub fn read(path: &Path, model: Option<&str>) -> Result<Self> {
-        let refuse = |why: String| Error::input(format!("{}: {why}", path.display()));
+    pub fn read(path: &Path, model: Option<&str>, length: Option<u32>) -> Result<Self> {
         let unreadable = |error: std::io::Error| {
             let message = format!("cannot read {}: {error}", path.display());
             match error.kind() {
@@ -38,7 +41,13 @@ impl Published {
         let mut text = String::new();
         let file = std::fs::File::open(path).map_err(unreadable)?;
         file.take(LARGEST).read_to_string(&mut text).map_err(unreadable)?;
-        let mut file: Map<String, Value> = serde_json::from_str(&text)
+        let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        if is_csv { published_csv::read(path, &text, model, length) } else { Self::from_json(path, &text, model) }
+    }
+
+    fn from_json(path: &Path, text: &str, model: Option<&str>) -> Result<Self> {
+        let refuse = |why: String| Error::input(format!("{}: {why}", path.display()));
+        let mut file: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| refuse(format!("expected an object model -> measure -> length -> score: {error}")))?;
         // Remarks have names that begin with an underscore.
         file.retain(|name, _| !name.starts_with('_'));
@@ -71,8 +80,15 @@ impl Published {
         Ok(Self { model, scores })
     }
 
-    /// The mean of the categories' means; `None` when any number in it is not published.
-    pub fn mean(&self, categories: &[Vec<Place>]) -> Option<f64> {
+    /// The number of a place: as it is published, else the mean of the categories' means; `None` when any number in it is
+    /// not published.
+    pub fn number(&self, place: &Place, categories: &[Vec<Place>]) -> Option<f64> {
+        let own = || self.scores.get(&(place.category.clone(), place.length)).copied();
+        if place.dataset.is_empty()
+            && let Some(number) = own()
+        {
+            return Some(number);
+        }
         let mean = |values: Vec<f64>| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
         let of = |measures: &Vec<Place>| -> Option<f64> {
             mean(measures.iter().map(|measure| self.score(measure)).collect::<Option<_>>()?)

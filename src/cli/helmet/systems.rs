@@ -137,9 +137,9 @@ impl System {
 }
 
 /// A row of a stored table.
-struct Row<'a> {
-    stage: &'a str,
-    row: &'a Map<String, Value>,
+pub struct Row<'a> {
+    pub stage: &'a str,
+    pub row: &'a Map<String, Value>,
 }
 
 impl Row<'_> {
@@ -150,16 +150,21 @@ impl Row<'_> {
         })
     }
 
-    fn text(&self, column: &str) -> Result<String> {
+    pub fn text(&self, column: &str) -> Result<String> {
         self.value(column, |value| value.as_str().map(str::to_owned))
     }
 
-    fn count(&self, column: &str) -> Result<u32> {
+    pub fn count(&self, column: &str) -> Result<u32> {
         self.value(column, |value| value.as_u64().and_then(|count| u32::try_from(count).ok()))
     }
 
-    fn real(&self, column: &str) -> Result<f64> {
+    pub fn real(&self, column: &str) -> Result<f64> {
         self.value(column, Value::as_f64)
+    }
+
+    /// A number that may be missing.
+    pub fn optional_real(&self, column: &str) -> Result<Option<f64>> {
+        self.value(column, |value| if value.is_null() { Some(None) } else { value.as_f64().map(Some) })
     }
 
     fn truth(&self, column: &str) -> Result<bool> {
@@ -167,7 +172,11 @@ impl Row<'_> {
     }
 }
 
-fn read(store: &Store, output: &Output) -> Result<Vec<Map<String, Value>>> {
+/// The rows of a stored table.
+///
+/// # Errors
+/// `Environment` when it is lost.
+pub fn read(store: &Store, output: &Output) -> Result<Vec<Map<String, Value>>> {
     match store.read(output)? {
         Reading::Ready(readable) => rows(&table::read_any(readable.path())?),
         Reading::Lost(reason) => Err(lost(&reason)),
@@ -179,8 +188,27 @@ fn read(store: &Store, output: &Output) -> Result<Vec<Map<String, Value>>> {
 /// # Errors
 /// `Input` when there is no such run or stage, or it has scored nothing; `Environment` when a result is lost.
 pub fn systems(store: &Store, arguments: &[String]) -> Result<Vec<System>> {
+    let of = |(label, stages): (String, Vec<StageOutputs>)| {
+        let mut system = System { label, ..System::default() };
+        stages.iter().try_for_each(|stage| system.add(store, stage))?;
+        Ok(system)
+    };
+    named_stages(store, arguments, Media::ScoreSummary, "helmet-score")?.into_iter().map(of).collect()
+}
+
+/// The stages that the arguments name, those of one system together, with its label. They are of this kind and have an
+/// output of this media.
+///
+/// # Errors
+/// `Input` when there is no such run or stage, or it has no such output.
+pub fn named_stages(
+    store: &Store,
+    arguments: &[String],
+    media: Media,
+    kind: &str,
+) -> Result<Vec<(String, Vec<StageOutputs>)>> {
     let runs = run_folders(store)?;
-    let mut systems: Vec<System> = Vec::new();
+    let mut systems: Vec<(String, Vec<StageOutputs>)> = Vec::new();
     for argument in arguments {
         let (label, address) = split_label(argument);
         let is_run = address == "latest" || runs.iter().any(|folder| run_name(folder) == address);
@@ -190,7 +218,7 @@ pub fn systems(store: &Store, arguments: &[String]) -> Result<Vec<System>> {
             None => (Some(address), None),
         };
         let folder = find_run(store, &runs, run)?;
-        let found = scored(folder, stage)?;
+        let found = scored(folder, stage, media, kind)?;
         let groups = grouped(found);
         let many = groups.len() > 1;
         for (name, stages) in groups {
@@ -199,15 +227,13 @@ pub fn systems(store: &Store, arguments: &[String]) -> Result<Vec<System>> {
                 Some(label) => label.to_owned(),
                 None => name,
             };
-            let taken = systems.iter().any(|system| system.label == label);
-            let label = if taken { format!("{label}@{}", run_name(folder)) } else { label };
-            if systems.iter().any(|system| system.label == label) {
+            let taken = |label: &str| systems.iter().any(|(known, _)| known == label);
+            let label = if taken(&label) { format!("{label}@{}", run_name(folder)) } else { label };
+            if taken(&label) {
                 return Err(Error::input(format!("two systems are called `{label}`"))
                     .with_hint("put a name of your own in front: LABEL=RUN"));
             }
-            let mut system = System { label, ..System::default() };
-            stages.iter().try_for_each(|stage| system.add(store, stage))?;
-            systems.push(system);
+            systems.push((label, stages));
         }
     }
     Ok(systems)
@@ -221,14 +247,13 @@ fn split_label(argument: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// The stages of a run that scored HELMET; of one name, where it is given: the stage, or all its instances.
-fn scored(folder: &Path, stage: Option<&str>) -> Result<Vec<StageOutputs>> {
+/// The stages of a run that have an output of this media; of one name, where it is given: the stage, or all its instances.
+fn scored(folder: &Path, stage: Option<&str>, media: Media, kind: &str) -> Result<Vec<StageOutputs>> {
     let run = run_name(folder);
-    let is_scored =
-        |stage: &StageOutputs| stage.outputs.iter().any(|output| output.media == Media::ScoreSummary.name());
+    let is_scored = |stage: &StageOutputs| stage.outputs.iter().any(|output| output.media == media.name());
     let all: Vec<StageOutputs> = stages_of(folder)?.into_iter().filter(is_scored).collect();
     if all.is_empty() {
-        return Err(Error::input(format!("run {run} has no result of a helmet-score stage")));
+        return Err(Error::input(format!("run {run} has no result of a {kind} stage")));
     }
     let Some(wanted) = stage else { return Ok(all) };
     let named = |stage: &&StageOutputs| {
@@ -238,7 +263,7 @@ fn scored(folder: &Path, stage: Option<&str>) -> Result<Vec<StageOutputs>> {
     if found.is_empty() {
         let names = all.iter().map(|stage| stage.stage.as_str());
         return Err(Error::input(format!("run {run} has no scores of a stage `{wanted}`"))
-            .with_hint(suggest(wanted, "its helmet-score stages with a result", names).join("; ")));
+            .with_hint(suggest(wanted, &format!("its {kind} stages with a result"), names).join("; ")));
     }
     Ok(found)
 }

@@ -27,12 +27,15 @@ pub struct Arguments {
     /// The label of the system that the others are compared with [default: the first]
     #[arg(long, value_name = "LABEL")]
     baseline: Option<String>,
-    /// Published numbers to stand beside: JSON, model -> measure -> length -> score from 0 to 100
+    /// Published numbers to stand beside: JSON, model -> measure -> length -> score from 0 to 100; or CSV
     #[arg(long, value_name = "FILE")]
     published: Option<PathBuf>,
     /// The model of that file
     #[arg(long, value_name = "NAME", requires = "published")]
     published_model: Option<String>,
+    /// The length of a CSV file of categories that does not say it in its name
+    #[arg(long, value_name = "TOKENS", requires = "published")]
+    published_length: Option<u32>,
     /// Seed of the paired bootstrap behind the intervals of the differences
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
@@ -45,7 +48,7 @@ pub struct Arguments {
 /// result is lost.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let published = match &arguments.published {
-        Some(path) => Some(Published::read(path, arguments.published_model.as_deref())?),
+        Some(path) => Some(Published::read(path, arguments.published_model.as_deref(), arguments.published_length)?),
         None => None,
     };
     let store = Store::open(&settings.cache_folder()?)?;

@@ -30,6 +30,8 @@ pub enum Media {
     JudgePrompts,
     /// A folder of Punkt's parameters of a language, as NLTK's `punkt_tab` has them.
     PunktParameters,
+    /// Examples of an evaluation of general abilities: JSONL, JSONL.gz, Parquet or CSV, or a folder of such files.
+    EvaluationSet,
     /// A tokenizer.json.
     Tokenizer,
     /// A published head-score file: JSON `{"layer-head": [score per trial]}`.
@@ -66,6 +68,12 @@ pub enum Media {
     ScoreSummary,
     /// A row per thing to know of scores: what was not scored, whose wording the prompts had.
     ScoreNotes,
+    /// A row per example of an evaluation of general abilities: what the model said.
+    GeneralAnswers,
+    /// A row per such example and metric.
+    GeneralScores,
+    /// A row per task and metric: mean and confidence interval.
+    GeneralSummary,
     /// A self-contained HTML page.
     ReportPage,
     /// A row per line of a report's headline table, as text.
@@ -86,6 +94,7 @@ impl Media {
         Self::PromptTemplates,
         Self::JudgePrompts,
         Self::PunktParameters,
+        Self::EvaluationSet,
         Self::Tokenizer,
         Self::PublishedScores,
         Self::PreferenceSet,
@@ -104,6 +113,9 @@ impl Media {
         Self::ExampleScores,
         Self::ScoreSummary,
         Self::ScoreNotes,
+        Self::GeneralAnswers,
+        Self::GeneralScores,
+        Self::GeneralSummary,
         Self::ReportPage,
         Self::ReportSummary,
         Self::File,
@@ -120,6 +132,7 @@ impl Media {
             Self::PromptTemplates => "retmask/prompt-templates;v1",
             Self::JudgePrompts => "retmask/judge-prompts;v1",
             Self::PunktParameters => "retmask/punkt-parameters;v1",
+            Self::EvaluationSet => "retmask/evaluation-set;v1",
             Self::Tokenizer => "retmask/tokenizer;v1",
             Self::PublishedScores => "retmask/published-scores;v1",
             Self::PreferenceSet => "retmask/preference-set;v1",
@@ -138,6 +151,9 @@ impl Media {
             Self::ExampleScores => "retmask/example-scores;v1",
             Self::ScoreSummary => "retmask/score-summary;v1",
             Self::ScoreNotes => "retmask/score-notes;v1",
+            Self::GeneralAnswers => "retmask/general-answers;v1",
+            Self::GeneralScores => "retmask/general-scores;v1",
+            Self::GeneralSummary => "retmask/general-summary;v1",
             Self::ReportPage => "retmask/report-page;v1",
             Self::ReportSummary => "retmask/report-summary;v1",
             Self::File => "retmask/file;v1",
@@ -148,7 +164,7 @@ impl Media {
     /// The form on disk.
     pub const fn form(self) -> Form {
         match self {
-            Self::Model => Form::FileOrTree,
+            Self::Model | Self::EvaluationSet => Form::FileOrTree,
             Self::Needles | Self::HelmetData | Self::JudgePrompts | Self::PunktParameters | Self::Folder => Form::Tree,
             Self::Instructions
             | Self::PromptTemplates

@@ -7,6 +7,7 @@ pub mod pair_margins;
 pub mod pairs;
 pub mod predictions;
 pub mod published_scores;
+pub mod punkt_parameters;
 pub mod reference_logprobs;
 pub mod responses;
 pub mod sampling_counts;

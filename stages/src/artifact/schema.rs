@@ -190,6 +190,36 @@ pub fn of(media: Media) -> Option<Schema> {
             required("metric", Utf8),
             required("note", Utf8),
         ],
+        // `expected` is what is right, where that is one text; `facts` a JSON object with what the scores are made of.
+        Media::GeneralAnswers => vec![
+            required("task", Utf8),
+            required("example", UInt32),
+            required("prompt_tokens", UInt32),
+            required("generated_tokens", UInt32),
+            required("stop", Utf8),
+            required("output", Utf8),
+            required("expected", Utf8),
+            required("facts", Utf8),
+        ],
+        // `value` is a share from 0 to 1, or nats; `cluster` the independent unit: the prompt of an instruction.
+        Media::GeneralScores => vec![
+            required("task", Utf8),
+            required("example", UInt32),
+            required("cluster", Utf8),
+            required("metric", Utf8),
+            required("value", Float64),
+        ],
+        // Shares are from 0 to 100, `nll` and `perplexity` in their own unit; no value where nothing was scored.
+        Media::GeneralSummary => vec![
+            required("task", Utf8),
+            required("type", Utf8),
+            required("metric", Utf8),
+            optional("value", Float64),
+            optional("low", Float64),
+            optional("high", Float64),
+            required("examples", UInt32),
+            required("note", Utf8),
+        ],
         // Text for people, in reading order; several figures of one `value` are separated by ` | `.
         Media::ReportSummary => {
             vec![required("section", Utf8), required("item", Utf8), required("value", Utf8)]
@@ -201,6 +231,7 @@ pub fn of(media: Media) -> Option<Schema> {
         | Media::PromptTemplates
         | Media::JudgePrompts
         | Media::PunktParameters
+        | Media::EvaluationSet
         | Media::Tokenizer
         | Media::PublishedScores
         | Media::PreferenceSet

@@ -1,5 +1,6 @@
 //! HELMET's data files: read by fixed names, refused by name when missing or malformed.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,10 +10,12 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Seq
 
 use crate::contract::{StageError, StageResult};
 
-/// A folder in HELMET's layout.
-#[derive(Debug, Clone)]
+/// A folder in HELMET's layout, and data sets of the hub that take the place of folders in it.
+#[derive(Debug, Clone, Default)]
 pub struct DataFolder {
-    root: PathBuf,
+    root: Option<PathBuf>,
+    /// The first folder of a file's name -> what stands in its place.
+    sets: BTreeMap<String, PathBuf>,
 }
 
 /// A file's content and its name for messages.
@@ -23,7 +26,30 @@ pub struct DataFile {
 
 impl DataFolder {
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: Some(root.to_owned()), sets: BTreeMap::new() }
+    }
+
+    /// With these data sets in the place of folders; `root` may be missing then.
+    pub fn with_sets(root: Option<&Path>, sets: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
+        Self { root: root.map(Path::to_owned), sets: sets.into_iter().collect() }
+    }
+
+    /// Where a file or folder of the layout lies: in the set that takes its folder's place, if it is there.
+    fn place(&self, name: &str) -> PathBuf {
+        let (folder, rest) = name.split_once('/').unwrap_or((name, ""));
+        let in_set = self.sets.get(folder).map(|set| set.join(rest));
+        match (in_set, &self.root) {
+            (Some(place), root) if root.is_none() || place.exists() => place,
+            (_, Some(root)) => root.join(name),
+            // It lies nowhere: a name that is not there.
+            (_, None) => self.sets.values().next().map_or_else(PathBuf::new, |set| set.join(name)),
+        }
+    }
+
+    /// What is looked through, for messages.
+    fn named(&self) -> String {
+        let folders = self.root.iter().chain(self.sets.values()).map(|place| place.display().to_string());
+        folders.collect::<Vec<_>>().join(" and ")
     }
 
     /// Checks that the files are there before anything is computed.
@@ -31,12 +57,11 @@ impl DataFolder {
     /// # Errors
     /// `Input` naming every missing file and the command that brings it.
     pub fn require(&self, files: &[String], hint: &str) -> StageResult<()> {
-        let missing: Vec<&str> =
-            files.iter().map(String::as_str).filter(|file| !self.root.join(file).is_file()).collect();
+        let missing: Vec<&str> = files.iter().map(String::as_str).filter(|file| !self.place(file).is_file()).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(StageError::input(format!("{} lacks {}", self.root.display(), missing.join(", "))).with_hint(hint))
+        Err(StageError::input(format!("{} lacks {}", self.named(), missing.join(", "))).with_hint(hint))
     }
 
     /// The rows of a JSON Lines file for whose number, counted from 0 without empty lines, `wanted` holds. The
@@ -45,7 +70,7 @@ impl DataFolder {
     /// # Errors
     /// `Input` with the line of a row that is not of the expected form.
     pub fn rows<T: DeserializeOwned>(&self, name: &str, wanted: impl Fn(usize) -> bool) -> StageResult<Vec<T>> {
-        let place = self.root.join(name);
+        let place = self.place(name);
         let file = File::open(&place).map_err(|error| StageError::io("read", &place, &error))?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
         let (mut rows, mut line, mut number, mut index) = (Vec::new(), String::new(), 0usize, 0usize);
@@ -79,7 +104,7 @@ impl DataFolder {
         name: &str,
         wanted: impl Fn(usize) -> bool,
     ) -> StageResult<(Vec<T>, usize)> {
-        let place = self.root.join(name);
+        let place = self.place(name);
         let file = File::open(&place).map_err(|error| StageError::io("read", &place, &error))?;
         let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 20, file));
         let read = Items { wanted, item: std::marker::PhantomData }.deserialize(&mut json).and_then(|read| {
@@ -97,7 +122,7 @@ impl DataFolder {
     /// # Errors
     /// `Input` when there is none.
     pub fn parquet_files(&self, folder: &str, prefix: &str, hint: &str) -> StageResult<Vec<PathBuf>> {
-        let place = self.root.join(folder);
+        let place = self.place(folder);
         let refuse = |why: String| StageError::input(why).with_hint(hint);
         let entries = std::fs::read_dir(&place)
             .map_err(|error| StageError::io("read the folder", &place, &error).with_hint(hint))?;
@@ -111,7 +136,7 @@ impl DataFolder {
         }
         files.sort();
         match files.is_empty() {
-            true => Err(refuse(format!("{} lacks {folder}/{prefix}*.parquet", self.root.display()))),
+            true => Err(refuse(format!("{} lacks {folder}/{prefix}*.parquet", self.named()))),
             false => Ok(files),
         }
     }
@@ -121,7 +146,7 @@ impl DataFolder {
     /// # Errors
     /// `Input` when it is missing, `Environment` when it cannot be read.
     pub fn read(&self, name: &str) -> StageResult<DataFile> {
-        let place = self.root.join(name);
+        let place = self.place(name);
         let bytes = std::fs::read(&place).map_err(|error| StageError::io("read", &place, &error).with_hint(HINT))?;
         Ok(DataFile { place, bytes })
     }

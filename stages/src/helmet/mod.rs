@@ -5,7 +5,7 @@
 
 pub mod category;
 pub mod checkout;
-mod csv;
+pub mod csv;
 mod data;
 pub mod dataset;
 pub mod datasets;
@@ -24,4 +24,4 @@ pub use data::DataFolder;
 pub use dataset::Records;
 pub use parameters::{ChatTemplate, Parameters};
 pub use prompt::{Form, Prompt, Room, prepare, render};
-pub use run::{BENCHMARKS, CUT_BY, Helmet, MODELS, THOUGHTS, WORDING};
+pub use run::{BENCHMARKS, CUT_BY, GENERATED, Helmet, MODELS, RECORDS, THOUGHTS, WORDING};

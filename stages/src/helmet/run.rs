@@ -1,14 +1,16 @@
 //! The stage: all prompts first, then one pass of generation over those without a kept answer.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use rayon::prelude::*;
 use retmask_model::decoder::Decoder;
 use retmask_model::generate::{self, Completion, Limits, Sampling, Sink, StopReason, generate};
 use retmask_model::text::TextCodec;
 use retmask_model::{ModelError, ModelResult, Numerics};
 
 use super::data::DataFolder;
-use super::dataset::{self, Dataset, Request};
+use super::dataset::{self, Dataset, Example, Records, Request};
 use super::parameters::{ChatTemplate, Parameters};
 use super::prompt::{Form, Room, prepare};
 use super::template::Templates;
@@ -29,7 +31,7 @@ impl Kind for Helmet {
     type Parameters = Parameters;
 
     const NAME: &'static str = "helmet";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Let a model answer the examples of the HELMET benchmark";
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to evaluate" },
@@ -38,6 +40,12 @@ impl Kind for Helmet {
             media: &[Media::HelmetData],
             arity: Arity::Optional,
             summary: "HELMET's data files; needed by the datasets that are not generated",
+        },
+        InputPort {
+            name: "sets",
+            media: &[Media::HelmetData],
+            arity: Arity::Labelled,
+            summary: "Data sets as the hub has them, in place of folders in `data`: narrativeqa, infinitebench, multi_lexsum, by these names",
         },
         InputPort {
             name: "mask",
@@ -81,7 +89,7 @@ impl Kind for Helmet {
         context: &Context,
         rows: &[&str],
     ) -> StageResult<Vec<(String, String)>> {
-        let data = inputs.optional("data").map(|input| DataFolder::new(&input.path));
+        let data = data_of(inputs)?;
         let name = |dataset: &str, number: usize| format!("{dataset}/{}/{number}", parameters.length);
         let named =
             |dataset: &&&'static dyn Dataset| rows.iter().any(|row| row.split('/').next() == Some(dataset.name()));
@@ -113,7 +121,7 @@ impl Kind for Helmet {
     }
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
-        let data = inputs.optional("data").map(|input| DataFolder::new(&input.path));
+        let data = data_of(inputs)?;
         let datasets = wanted(parameters, data.as_ref())?;
         let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
         let spec = checkpoint.spec();
@@ -164,6 +172,21 @@ impl Kind for Helmet {
             questions.into_iter().zip(answers).map(|(question, answer)| question.answered(answer)).collect();
         predictions::write(&outputs.path("predictions"), &rows)
     }
+}
+
+/// Folders of the layout that are data sets of the hub.
+const SETS: [&str; 3] = ["narrativeqa", "infinitebench", "multi_lexsum"];
+
+/// HELMET's files and the data sets beside them; `None` where neither was given.
+fn data_of(inputs: &Inputs) -> StageResult<Option<DataFolder>> {
+    let sets = inputs.labelled("sets");
+    if let Some((label, _)) = sets.iter().find(|(label, _)| !SETS.contains(&label.as_str())) {
+        let message = format!("port `sets`: there is no set `{label}`; there are: {}", SETS.join(", "));
+        return Err(StageError::input(message));
+    }
+    let root = inputs.optional("data").map(|input| input.path.as_path());
+    let sets: Vec<(String, PathBuf)> = sets.iter().map(|(label, input)| (label.clone(), input.path.clone())).collect();
+    Ok((root.is_some() || !sets.is_empty()).then(|| DataFolder::with_sets(root, sets)))
 }
 
 /// Prompts, answers and thoughts must fit the model's window.
@@ -329,15 +352,16 @@ impl Making<'_> {
         if examples.is_empty() {
             return Err(StageError::input("the data hold no example"));
         }
-        let mut questions = Vec::with_capacity(examples.len());
-        let wanted = examples.into_iter().enumerate().filter(|(number, _)| wanted(dataset.name(), *number));
-        for (number, mut example) in wanted {
+        let one = |(number, mut example): (usize, Example)| {
             self.context.check_cancelled()?;
             let prompt = prepare(&template, &example, room, form, self.codec)
                 .map_err(|error| StageError { message: format!("example {number}: {}", error.message), ..error })?;
             // What a reader of the scores has to know of the prompts goes with them.
             if template.is_benchmarks() {
                 example.facts.insert(WORDING.into(), BENCHMARKS.into());
+            }
+            if parameters.records == Records::Generated && !dataset.needs_data(Records::Generated) {
+                example.facts.insert(RECORDS.into(), GENERATED.into());
             }
             if parameters.thinking == Some(true) {
                 example.facts.insert(THOUGHTS.into(), true.into());
@@ -357,9 +381,10 @@ impl Making<'_> {
                 ..Prediction::default()
             };
             let max_new_tokens = room.new_tokens + parameters.thought_tokens();
-            questions.push(Question { prompt: prompt.ids, max_new_tokens, row });
-        }
-        Ok(questions)
+            Ok(Question { prompt: prompt.ids, max_new_tokens, row })
+        };
+        let wanted = examples.into_iter().enumerate().filter(|(number, _)| wanted(dataset.name(), *number));
+        wanted.collect::<Vec<_>>().into_par_iter().map(one).collect()
     }
 
     /// How a dataset's examples are put to the model.
@@ -381,6 +406,10 @@ impl Making<'_> {
 pub const WORDING: &str = "wording";
 /// HELMET's own.
 pub const BENCHMARKS: &str = "benchmark";
+/// The fact that says that a record was made here, and is none of HELMET's.
+pub const RECORDS: &str = "records";
+/// Made here.
+pub const GENERATED: &str = "generated";
 /// The fact that says that an answer begins with thoughts, which are not scored.
 pub const THOUGHTS: &str = "thoughts";
 /// The fact that says which tokenizer cut the document first; without it, the one given for that.

@@ -1,9 +1,10 @@
 //! `helmet-citations`: whether the documents that an answer cites entail what it says, as ALCE checks it.
 //!
-//! Pairs of a premise and a hypothesis are put to an entailment model behind an HTTP service (`RETMASK_NLI_URL`,
-//! `RETMASK_NLI_TOKEN`): `{"model", "premise", "hypothesis"}` there, `{"entails": true or false}` back. Every answer is
-//! kept by its pair.
+//! Pairs of a premise and a hypothesis are put to an entailment model: one that is run here, or one behind an HTTP service
+//! (`RETMASK_NLI_URL`, `RETMASK_NLI_TOKEN`): `{"model", "premise", "hypothesis"}` there, `{"entails": true or false}`
+//! back. Every answer is kept by its pair.
 
+mod entailment;
 mod rounds;
 mod run;
 mod statements;
@@ -19,15 +20,17 @@ use crate::contract::{Arity, Context, InputPort, Inputs, Kind, OutputPort, Outpu
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Parameters {
-    /// The entailment model's name at the service.
+    /// The entailment model's name at the service, where one is asked.
     pub model: String,
+    /// The class that says entailment, of an entailment model that is run here and does not name it.
+    pub entailment_label: Option<u32>,
     /// The first so many citations of a statement count.
     pub citations: u32,
 }
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { model: "google/t5_xxl_true_nli_mixture".into(), citations: 3 }
+        Self { model: "google/t5_xxl_true_nli_mixture".into(), entailment_label: None, citations: 3 }
     }
 }
 
@@ -46,6 +49,12 @@ impl Kind for HelmetCitations {
             media: &[Media::Predictions],
             arity: Arity::One,
             summary: "The answers; those of other datasets are passed over",
+        },
+        InputPort {
+            name: "entailment-model",
+            media: &[Media::Model],
+            arity: Arity::Optional,
+            summary: "An entailment model to run here, instead of asking a service",
         },
         InputPort {
             name: "punkt",

@@ -1,20 +1,15 @@
 //! What the judge is asked about each answer.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use crate::artifact::predictions::Prediction;
 use crate::contract::{StageError, StageResult};
 use crate::helmet::THOUGHTS;
 use crate::helmet::dataset::{self, Outside};
 use crate::helmet::score::{fact, without_thoughts};
-use crate::helmet::template::{Fields, fill_in};
+use crate::helmet::template::Fields;
 use crate::metrics::{parse_output, trim};
 
+use super::prompts::Prompts;
 use super::verdict::Question;
-
-/// The largest file of a prompt; HELMET's have some kilobytes.
-const LARGEST: u64 = 1 << 20;
 
 /// One question to the judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,33 +24,6 @@ pub struct Calls {
     pub prediction: usize,
     pub metric: &'static str,
     pub calls: Vec<Call>,
-}
-
-/// The prompts of a folder, read when they are first needed.
-pub struct Prompts<'a> {
-    folder: &'a Path,
-    texts: BTreeMap<&'static str, String>,
-}
-
-impl<'a> Prompts<'a> {
-    pub fn new(folder: &'a Path) -> Self {
-        Self { folder, texts: BTreeMap::new() }
-    }
-
-    /// A prompt with its fields filled in.
-    fn filled(&mut self, name: &'static str, fields: &Fields) -> StageResult<String> {
-        let path = self.folder.join(name);
-        if !self.texts.contains_key(name) {
-            let size = std::fs::metadata(&path).map_err(|error| StageError::io("read", &path, &error))?.len();
-            if size > LARGEST {
-                return Err(StageError::input(format!("{}: no prompt is larger than {LARGEST} bytes", path.display())));
-            }
-            let text = std::fs::read_to_string(&path).map_err(|error| StageError::io("read", &path, &error))?;
-            self.texts.insert(name, text);
-        }
-        let text = self.texts.get(name).map_or("", String::as_str);
-        fill_in(text, fields).map_err(|reason| StageError::input(format!("{}: {reason}", path.display())))
-    }
 }
 
 /// The questions about all answers that a judge scores, in the order of the predictions.

@@ -4,6 +4,7 @@
 //! is kept by what was asked, so that none is asked for twice; an answer without a verdict has no score.
 
 mod calls;
+mod prompts;
 mod run;
 mod verdict;
 
@@ -41,7 +42,7 @@ impl Kind for HelmetJudge {
     type Parameters = Parameters;
 
     const NAME: &'static str = "helmet-judge";
-    const EPOCH: u32 = 1;
+    const EPOCH: u32 = 2;
     const SUMMARY: &'static str = "Have answers and summaries judged by a language model, for helmet-score";
     const INPUTS: &'static [InputPort] = &[
         InputPort {
@@ -53,8 +54,8 @@ impl Kind for HelmetJudge {
         InputPort {
             name: "prompts",
             media: &[Media::JudgePrompts],
-            arity: Arity::One,
-            summary: "What the judge is told, a file per question",
+            arity: Arity::Optional,
+            summary: "What the judge is told, a file per question, instead of the project's own words",
         },
     ];
     const OUTPUTS: &'static [OutputPort] = &[

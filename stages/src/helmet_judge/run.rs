@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Parameters;
-use super::calls::{Calls, Prompts, calls};
+use super::calls::{Calls, calls};
+use super::prompts::Prompts;
 use super::verdict::{Question, score};
 use crate::artifact::predictions::{self, Prediction};
 use crate::contract::{Context, Inputs, Outputs, RowContent, RowScope, StageError, StageResult};
@@ -25,7 +26,8 @@ pub fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context:
     let predictions = predictions::read(&input.path)?;
     let named =
         |error: StageError| StageError { message: format!("{}: {}", input.path.display(), error.message), ..error };
-    let all = calls(&predictions, &mut Prompts::new(&inputs.one("prompts")?.path)).map_err(named)?;
+    let folder = inputs.optional("prompts").map(|input| input.path.as_path());
+    let all = calls(&predictions, &mut Prompts::new(folder)).map_err(named)?;
     if all.is_empty() {
         return Err(StageError::input(format!(
             "{}: no answer is of a dataset that a judge scores: narrativeqa, infbench_sum_eng, multi_lexsum",
@@ -33,9 +35,31 @@ pub fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context:
         )));
     }
     let verdicts = verdicts(parameters, &all, context)?;
-    let (scores, notes) = scored(&predictions, &all, &verdicts, context)?;
+    let (scores, mut notes) = scored(&predictions, &all, &verdicts, context)?;
+    if folder.is_none() {
+        notes.extend(own_wording(&predictions, &all));
+    }
     write_scores(&outputs.path("scores"), &scores)?;
     write_notes(&outputs.path("notes"), &notes)
+}
+
+/// That the judge was told in other words than HELMET's, by length and dataset.
+fn own_wording(predictions: &[Prediction], all: &[Calls]) -> Vec<Note> {
+    let judged: BTreeMap<(u32, &'static str), &'static str> = all
+        .iter()
+        .filter_map(|answer| {
+            let prediction = &predictions[answer.prediction];
+            Some(((prediction.length, dataset::by_name(&prediction.dataset)?.name()), answer.metric))
+        })
+        .collect();
+    let note = |((length, dataset), metric): ((u32, &'static str), &'static str)| Note {
+        category: category::of(dataset).map_or("", |category| category.name),
+        dataset,
+        length,
+        metric,
+        note: "own wording of the judge's prompts".into(),
+    };
+    judged.into_iter().map(note).collect()
 }
 
 /// A verdict for every question, in the order of the answers and of their questions.

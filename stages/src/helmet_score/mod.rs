@@ -57,7 +57,7 @@ impl Kind for HelmetScore {
     type Parameters = Parameters;
 
     const NAME: &'static str = "helmet-score";
-    const EPOCH: u32 = 2;
+    const EPOCH: u32 = 3;
     const SUMMARY: &'static str = "Score predictions by HELMET's metrics";
     const INPUTS: &'static [InputPort] = &[
         InputPort {
@@ -77,6 +77,12 @@ impl Kind for HelmetScore {
             media: &[Media::ExampleScores],
             arity: Arity::Optional,
             summary: "Scores of citations (helmet-citations); without them these have none",
+        },
+        InputPort {
+            name: "further-notes",
+            media: &[Media::ScoreNotes],
+            arity: Arity::Labelled,
+            summary: "What helmet-judge and helmet-citations have noted, to stand among the notes",
         },
     ];
     const OUTPUTS: &'static [OutputPort] = &[
@@ -126,7 +132,14 @@ impl Kind for HelmetScore {
             }
         }
         let summary = aggregate(&scores, parameters.resamples as usize, parameters.seed);
-        let notes = notes(&predictions, &scores).map_err(|reason| refuse(StageError::input(reason)))?;
+        let mut notes = notes(&predictions, &scores).map_err(|reason| refuse(StageError::input(reason)))?;
+        for (label, input) in inputs.labelled("further-notes") {
+            let more = outside::read_notes(&input.path).map_err(|error| StageError {
+                message: format!("port `further-notes`, label `{label}`: {}", error.message),
+                ..error
+            })?;
+            notes.extend(more);
+        }
         tables::write_notes(&outputs.path("notes"), &notes)?;
         tables::write_scores(&outputs.path("scores"), &scores)?;
         tables::write_summary(&outputs.path("summary"), &summary)

@@ -6,7 +6,7 @@ use super::ExampleScore;
 use crate::artifact::predictions::Prediction;
 use crate::helmet::category::CATEGORIES;
 use crate::helmet::dataset;
-use crate::helmet::{BENCHMARKS, CUT_BY, MODELS, WORDING};
+use crate::helmet::{BENCHMARKS, CUT_BY, GENERATED, MODELS, RECORDS, WORDING};
 
 /// One row of the notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub fn notes(predictions: &[Prediction], scores: &[ExampleScore]) -> Result<Vec<
         let says = |name: &str, value: &str| facts.get(name).is_some_and(|found| found == value);
         group.examples += 1;
         group.own_wording += usize::from(!says(WORDING, BENCHMARKS));
+        group.generated += usize::from(says(RECORDS, GENERATED));
         group.cut_by_model += usize::from(says(CUT_BY, MODELS));
     }
     let mut lengths: Vec<u32> = groups.keys().map(|&(length, _)| length).collect();
@@ -71,6 +72,7 @@ pub fn notes(predictions: &[Prediction], scores: &[ExampleScore]) -> Result<Vec<
 struct Group {
     examples: usize,
     own_wording: usize,
+    generated: usize,
     cut_by_model: usize,
 }
 
@@ -91,6 +93,9 @@ impl Group {
         let share = |count: usize| if count == self.examples { String::new() } else { format!(" ({count} examples)") };
         if self.own_wording > 0 {
             note("", format!("own wording{}", share(self.own_wording)));
+        }
+        if self.generated > 0 {
+            note("", format!("generated records{}", share(self.generated)));
         }
         if self.cut_by_model > 0 {
             note("", format!("documents first cut by the model's tokenizer{}", share(self.cut_by_model)));
@@ -114,17 +119,23 @@ mod tests {
             prediction("infbench_qa_eng", benchmark),
             prediction("infbench_qa_eng", "{}"),
             prediction("msmarco_rerank_psg", benchmark),
+            prediction("json_kv", r#"{"wording": "benchmark", "records": "generated"}"#),
         ];
         let said: Vec<(&str, &str, String)> =
             notes(&rows, &[]).unwrap().into_iter().map(|note| (note.dataset, note.metric, note.note)).collect();
         let said: Vec<(&str, &str, &str)> =
             said.iter().map(|(name, metric, note)| (*name, *metric, note.as_str())).collect();
+        let missing = "not scored: there are no predictions";
         let expected = [
+            ("json_kv", "", "generated records"),
+            ("ruler_niah_mk_2", "", missing),
+            ("ruler_niah_mk_3", "", missing),
+            ("ruler_niah_mv", "", missing),
             ("narrativeqa", "gpt-4-score", "not scored: needs a judge"),
             ("narrativeqa", "", "own wording"),
             ("narrativeqa", "", "documents first cut by the model's tokenizer"),
             ("infbench_qa_eng", "", "own wording (1 examples)"),
-            ("infbench_choice_eng", "", "not scored: there are no predictions"),
+            ("infbench_choice_eng", "", missing),
         ];
         assert_eq!(said, expected);
         assert!(notes(&[prediction("json_kv", "[]")], &[]).unwrap_err().starts_with("row 0: the facts"));

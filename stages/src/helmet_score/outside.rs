@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::ExampleScore;
-use super::tables::read_scores;
+use super::tables::{read_notes as note_rows, read_scores};
+use super::{ExampleScore, Note};
 use crate::artifact::predictions::Prediction;
 use crate::contract::{StageError, StageResult};
-use crate::helmet::dataset;
+use crate::helmet::{category, dataset};
 
 /// The scores of a table.
 ///
@@ -49,4 +49,32 @@ pub fn read(path: &Path, predictions: &[Prediction]) -> StageResult<Vec<ExampleS
         });
     }
     Ok(scores)
+}
+
+/// The notes of a table.
+///
+/// # Errors
+/// `Input` with the row that is about no dataset, or about a metric that it has not.
+pub fn read_notes(path: &Path) -> StageResult<Vec<Note>> {
+    let mut notes = Vec::new();
+    for (row, note) in note_rows(path)?.into_iter().enumerate() {
+        let refuse = |why: String| StageError::input(format!("{}: row {row}: {why}", path.display()));
+        let dataset =
+            dataset::by_name(&note.dataset).ok_or_else(|| refuse(format!("there is no dataset `{}`", note.dataset)))?;
+        let known = dataset.outside().map_or(&[][..], |outside| outside.metrics());
+        let metric = match note.metric.as_str() {
+            "" => "",
+            metric => known.iter().find(|known| **known == metric).ok_or_else(|| {
+                refuse(format!("`{metric}` is no metric of {} that another model gives", note.dataset))
+            })?,
+        };
+        notes.push(Note {
+            category: category::of(dataset.name()).map_or("", |category| category.name),
+            dataset: dataset.name(),
+            length: note.length,
+            metric,
+            note: note.note,
+        });
+    }
+    Ok(notes)
 }

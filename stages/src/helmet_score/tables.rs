@@ -1,4 +1,4 @@
-//! The two tables of scores.
+//! The tables of scores and notes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,23 +70,23 @@ pub struct ScoreRow {
     pub value: f64,
 }
 
+/// A row of notes as it is read: names may be any.
+pub struct NoteRow {
+    pub dataset: String,
+    pub length: u32,
+    pub metric: String,
+    pub note: String,
+}
+
 /// Reads a row per example and metric.
 ///
 /// # Errors
 /// `Input` when the file is not such a table or a value is missing.
 pub fn read_scores(path: &Path) -> StageResult<Vec<ScoreRow>> {
-    let media = Media::ExampleScores;
-    let schema = schema::of(media).ok_or_else(|| StageError::internal(format!("{} has no schema", media.name())))?;
-    let batch = table::read(path, &schema)?;
-    let refuse = |name: &str| StageError::input(format!("{}: column `{name}` has a missing value", path.display()));
-    let column = |name: &str| {
-        batch.column_by_name(name).filter(|column| column.logical_null_count() == 0).ok_or_else(|| refuse(name))
-    };
-    let texts = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| refuse(name));
-    let counts = |name: &str| column(name)?.as_primitive_opt::<UInt32Type>().ok_or_else(|| refuse(name));
-    let values = column("value")?.as_primitive_opt::<Float64Type>().ok_or_else(|| refuse("value"))?;
-    let (datasets, clusters, metrics) = (texts("dataset")?, texts("cluster")?, texts("metric")?);
-    let (lengths, examples) = (counts("length")?, counts("example")?);
+    let table = Columns::read(path, Media::ExampleScores)?;
+    let values = table.column("value")?.as_primitive_opt::<Float64Type>().ok_or_else(|| table.refuse("value"))?;
+    let (datasets, clusters, metrics) = (table.texts("dataset")?, table.texts("cluster")?, table.texts("metric")?);
+    let (lengths, examples) = (table.counts("length")?, table.counts("example")?);
     let row = |row: usize| ScoreRow {
         dataset: datasets.value(row).into(),
         length: lengths.value(row),
@@ -95,7 +95,55 @@ pub fn read_scores(path: &Path) -> StageResult<Vec<ScoreRow>> {
         metric: metrics.value(row).into(),
         value: values.value(row),
     };
-    Ok((0..batch.num_rows()).map(row).collect())
+    Ok((0..table.batch.num_rows()).map(row).collect())
+}
+
+/// Reads a row per note.
+///
+/// # Errors
+/// `Input` when the file is not such a table or a value is missing.
+pub fn read_notes(path: &Path) -> StageResult<Vec<NoteRow>> {
+    let table = Columns::read(path, Media::ScoreNotes)?;
+    let (datasets, metrics, notes) = (table.texts("dataset")?, table.texts("metric")?, table.texts("note")?);
+    let lengths = table.counts("length")?;
+    let row = |row: usize| NoteRow {
+        dataset: datasets.value(row).into(),
+        length: lengths.value(row),
+        metric: metrics.value(row).into(),
+        note: notes.value(row).into(),
+    };
+    Ok((0..table.batch.num_rows()).map(row).collect())
+}
+
+/// A table whose columns are there, without a missing value.
+struct Columns<'a> {
+    path: &'a Path,
+    batch: RecordBatch,
+}
+
+impl<'a> Columns<'a> {
+    fn read(path: &'a Path, media: Media) -> StageResult<Self> {
+        let schema =
+            schema::of(media).ok_or_else(|| StageError::internal(format!("{} has no schema", media.name())))?;
+        Ok(Self { path, batch: table::read(path, &schema)? })
+    }
+
+    fn refuse(&self, name: &str) -> StageError {
+        StageError::input(format!("{}: column `{name}` has a missing value", self.path.display()))
+    }
+
+    fn column(&self, name: &str) -> StageResult<&ArrayRef> {
+        let column = self.batch.column_by_name(name).filter(|column| column.logical_null_count() == 0);
+        column.ok_or_else(|| self.refuse(name))
+    }
+
+    fn texts(&self, name: &str) -> StageResult<&StringArray> {
+        self.column(name)?.as_string_opt::<i32>().ok_or_else(|| self.refuse(name))
+    }
+
+    fn counts(&self, name: &str) -> StageResult<&UInt32Array> {
+        self.column(name)?.as_primitive_opt::<UInt32Type>().ok_or_else(|| self.refuse(name))
+    }
 }
 
 fn write(path: &Path, media: Media, columns: Vec<ArrayRef>) -> StageResult<()> {

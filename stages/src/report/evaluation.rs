@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::columns::Columns;
+use super::notes;
 use crate::contract::{StageError, StageResult};
 use crate::metrics::bootstrap::{Bootstrap, Interval, Observation, RESAMPLES, Scored, paired_difference};
 
@@ -37,6 +38,8 @@ pub(super) struct Row {
     pub scores: Vec<Option<Score>>,
     /// Label minus baseline with its paired 95 % interval; absent for the baseline itself and without examples.
     pub differences: Vec<Option<Interval>>,
+    /// What has to be known of it.
+    pub notes: Vec<String>,
 }
 
 /// The comparison, in reading order: measures under their category, then the averages.
@@ -161,19 +164,23 @@ impl Summary {
 }
 
 impl Evaluation {
-    /// Compares the labels at ports `evaluation` and `examples` with `baseline`.
+    /// Compares the labels at ports `evaluation` and `examples` with `baseline`; `noted` is what stands at port `notes`.
     ///
     /// # Errors
     /// `Input` when the tables contradict each other or the baseline is not among the labels.
     pub fn read(
         summaries: &[(String, Columns)],
         examples: &[(String, Columns)],
+        noted: &[(String, Columns)],
         baseline: &str,
         seed: u64,
     ) -> StageResult<Option<Self>> {
         let labels: Vec<String> = summaries.iter().map(|(label, _)| label.clone()).collect();
         if let Some((label, _)) = examples.iter().find(|(label, _)| !labels.contains(label)) {
             return Err(StageError::input(format!("port `examples`: label `{label}` is not at port `evaluation`")));
+        }
+        if let Some((label, _)) = noted.iter().find(|(label, _)| !labels.contains(label)) {
+            return Err(StageError::input(format!("port `notes`: label `{label}` is not at port `evaluation`")));
         }
         if labels.is_empty() {
             return Ok(None);
@@ -193,7 +200,8 @@ impl Evaluation {
             }
             read.push(summary);
         }
-        let rows = Comparison { labels: &labels, summaries: &read, baseline, seed }.rows()?;
+        let mut rows = Comparison { labels: &labels, summaries: &read, baseline, seed }.rows()?;
+        notes::place(&mut rows, noted, &labels)?;
         let paired = rows.iter().any(|row| row.differences.iter().any(Option::is_some));
         let partial = read.iter().any(|summary| summary.partial);
         Ok(Some(Self { labels, baseline, rows, paired, partial }))
@@ -259,7 +267,7 @@ impl Comparison<'_> {
             examples: found.iter().flatten().map(|(_, examples)| *examples).max().unwrap_or_default(),
         };
         let scores = found.iter().map(|found| found.map(|(score, _)| *score)).collect();
-        Ok(Row { subject, scores, differences: self.differences(&[measure])? })
+        Ok(Row { subject, scores, differences: self.differences(&[measure])?, notes: Vec::new() })
     }
 
     /// A category or an average: only for labels that have every measure, for a mean over fewer is no such mean.
@@ -290,7 +298,7 @@ impl Comparison<'_> {
             };
             scores.push(Some(Score { value, interval }));
         }
-        Ok(Row { subject, scores, differences: self.differences(measures)? })
+        Ok(Row { subject, scores, differences: self.differences(measures)?, notes: Vec::new() })
     }
 
     /// The bootstrap interval of a weighted mean of measures; absent without examples.

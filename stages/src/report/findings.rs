@@ -78,8 +78,13 @@ impl Findings {
             .transpose()?;
         let training = table("training")?.as_ref().map(Training::read).transpose()?;
         let margins = table("margins")?.as_ref().map(Margins::read).transpose()?;
-        let evaluation =
-            Evaluation::read(&labelled("evaluation")?, &labelled("examples")?, &parameters.baseline, parameters.seed)?;
+        let evaluation = Evaluation::read(
+            &labelled("evaluation")?,
+            &labelled("examples")?,
+            &labelled("notes")?,
+            &parameters.baseline,
+            parameters.seed,
+        )?;
         let masked = mask.map(|mask| mask.len());
         Ok(Self { heads, spread, head_changes, trained_spread, masked, needles, pairs, training, margins, evaluation })
     }

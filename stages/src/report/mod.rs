@@ -10,6 +10,7 @@ mod format;
 mod head_changes;
 mod heads;
 mod needles;
+mod notes;
 mod page;
 mod pairs;
 mod summary;
@@ -96,6 +97,7 @@ impl Kind for Report {
             &[Media::ExampleScores],
             "the examples behind them by the same labels, for paired intervals",
         ),
+        labelled("notes", &[Media::ScoreNotes], "what has to be known of them, by the same labels"),
     ];
     const OUTPUTS: &'static [OutputPort] = &[
         OutputPort { name: "page", media: Media::ReportPage, summary: "the page, one HTML file" },

@@ -51,6 +51,7 @@ fn table(evaluation: &Evaluation) -> Markup {
     let baseline = &evaluation.labels[evaluation.baseline];
     let compared: Vec<usize> =
         (0..evaluation.labels.len()).filter(|&index| evaluation.paired && index != evaluation.baseline).collect();
+    let noted = evaluation.rows.iter().any(|row| !row.notes.is_empty());
     html! {
         div class="scroll" {
             table class="plain evaluation" {
@@ -58,6 +59,7 @@ fn table(evaluation: &Evaluation) -> Markup {
                     th { "dataset" } th class="number" { "length" } th class="minor" { "metric" } th class="number minor" { "examples" }
                     @for label in &evaluation.labels { th class="number" { (label) } }
                     @for &index in &compared { th class="number" { (evaluation.labels[index]) " \u{2212} " (baseline) } }
+                    @if noted { th class="minor" { "notes" } }
                 } }
                 tbody {
                     @for row in &evaluation.rows {
@@ -76,6 +78,7 @@ fn table(evaluation: &Evaluation) -> Markup {
                             } @else { td class="minor" { "mean" } td class="minor" {} }
                             @for score in &row.scores { td class="number" { (score_cell(score.as_ref())) } }
                             @for &index in &compared { td class="number" { (change_cell(row, index)) } }
+                            @if noted { td class="minor" { (row.notes.join("; ")) } }
                         }
                     }
                 }
