@@ -43,9 +43,16 @@ pub type Results = Vec<Option<Arc<Record>>>;
 #[derive(Debug, Clone)]
 pub struct Resolved {
     pub key: Key,
-    pub fields: serde_json::Value,
+    stage_key: StageKey,
     /// The inputs in the key.
     pub inputs: Vec<KeyInput>,
+}
+
+impl Resolved {
+    /// The key's fields in readable form, for the record and to be compared.
+    pub fn fields(&self) -> serde_json::Value {
+        self.stage_key.to_json()
+    }
 }
 
 /// The result of looking a key up.
@@ -219,7 +226,7 @@ impl<'a> Planner<'a> {
             inputs.push(key_input(binding, digest.to_string()));
         }
         let key = self.key(index, inputs.clone());
-        Ok(Some(Resolved { key: key.digest(), fields: key.to_json(), inputs }))
+        Ok(Some(Resolved { key: key.digest(), stage_key: key, inputs }))
     }
 
     /// The readable fields of a stage's key as far as they are known; an input that is not known yet is [`NOT_KNOWN`].
@@ -321,17 +328,17 @@ impl<'a> Planner<'a> {
         for &index in self.pipeline.order() {
             let resolved = self.resolve(index, &results)?;
             let state = match &resolved {
-                Some(Resolved { key, fields, .. }) => match self.look_up(index, key)? {
+                Some(resolved) => match self.look_up(index, &resolved.key)? {
                     Found::Hit(record) => {
                         results[index.0] = Some(record.clone());
                         State::Hit(record)
                     }
-                    Found::Miss(miss) => match self.elsewhere.records.get(key) {
+                    Found::Miss(miss) => match self.elsewhere.records.get(&resolved.key) {
                         Some(record) => {
                             results[index.0] = Some(record.clone());
                             State::Run(Reason::Elsewhere { remote: self.elsewhere.address.clone() })
                         }
-                        None => State::Run(self.explain(index, fields, &miss)?),
+                        None => State::Run(self.explain(index, &resolved.fields(), &miss)?),
                     },
                     Found::Forced => State::Run(Reason::Forced),
                 },

@@ -190,7 +190,7 @@ impl Job<'_> {
             provenance: Provenance {
                 kind: self.stage.kind.name.to_owned(),
                 epoch: self.stage.kind.epoch,
-                fields: self.resolved.fields.clone(),
+                fields: self.resolved.fields(),
                 created_milliseconds: milliseconds(created.duration_since(UNIX_EPOCH).unwrap_or_default()),
                 duration_milliseconds: milliseconds(duration),
                 tools: versions(),

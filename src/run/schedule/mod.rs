@@ -286,7 +286,7 @@ impl<'a> Scheduler<'a> {
                     queue.extend(self.planner.pipeline().readers(stage));
                 }
                 Found::Miss(miss) => {
-                    let reason = self.planner.explain(stage, &resolved.fields, &miss)?;
+                    let reason = self.planner.explain(stage, &resolved.fields(), &miss)?;
                     self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason };
                 }
                 Found::Forced => {
