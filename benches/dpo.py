@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 
+from peers import exported
+
 PIPELINE = """\
 version: 1
 name: dpo-bench
@@ -125,15 +127,15 @@ def main():
         program = os.path.abspath(options.retmask)
         _, ours, our_peak = run([program, "run", place("dpo.yaml"), "--cache", place("cache")])
         shown, _, _ = run([program, "--json", "show", "dpo.metrics", "--cache", place("cache")])
-        export = place("model")
-        run([program, "model", "export", "--model", model, "--to", export, "--dtype", "f32"])
+        export = exported(program, model, folder)
         command = [sys.executable, __file__, program, export, place("pairs.jsonl"), "--trl", place("trl")]
         command += ["--batch", str(options.batch)]
         output, _, their_peak = run(command)
         theirs = json.loads(next(line[7:] for line in output.splitlines() if line.startswith("RESULT ")))
         print(theirs["versions"])
         print("losses of TRL    ", " ".join(f"{loss:.4f}" for loss in theirs["losses"]))
-        print("metrics of retmask", shown.strip()[:2000])
+        losses = [json.loads(line)["loss"] for line in shown.splitlines()]
+        print("losses of retmask", " ".join(f"{loss:.4f}" for loss in losses))
         print("| | seconds | peak memory |")
         print("|---|---|---|")
         print(f"| TRL, f32 | {theirs['seconds']:.1f} | {their_peak / 1e9:.2f} GB |")

@@ -26,6 +26,8 @@ from pathlib import Path
 import torch
 import transformers
 
+from peers import exported
+
 TOKENS = 2_000
 LIMITS = {"json": 100, "needles": 50, "labels": 20}
 WORDS = "mill river miller daughter sail wheel flour water stone bridge field boat rain night lamp road wind bread".split()
@@ -132,9 +134,7 @@ def main():
     torch.set_num_threads(threads)
     print(f"{threads} threads, torch {torch.__version__}, transformers {transformers.__version__}")
     with tempfile.TemporaryDirectory() as folder:
-        export = os.path.join(folder, "model")
-        command = [options.retmask, "model", "export", "--model", options.model, "--to", export, "--dtype", "f32"]
-        subprocess.run(command, check=True, capture_output=True)
+        export = exported(options.retmask, options.model, folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(export, padding_side="left")
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token

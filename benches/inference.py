@@ -22,6 +22,8 @@ import time
 import torch
 import transformers
 
+from peers import exported
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -165,9 +167,7 @@ def main():
     torch.set_num_threads(threads)
     print(f"{threads} threads, torch {torch.__version__}, transformers {transformers.__version__}")
     with tempfile.TemporaryDirectory() as folder:
-        export = os.path.join(folder, "model")
-        command = [options.retmask, "model", "export", "--model", options.model, "--to", export, "--dtype", "f32"]
-        subprocess.run(command, check=True, capture_output=True)
+        export = exported(options.retmask, options.model, folder)
         classes = [("bf16", torch.bfloat16)] + ([] if options.no_f32 else [("f32", torch.float32)])
         peers = []
         for name, dtype in classes:

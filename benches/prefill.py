@@ -21,6 +21,8 @@ import time
 import torch
 import transformers
 
+from peers import exported
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,12 +58,7 @@ def main():
     torch.set_num_threads(threads)
     print(f"{threads} threads, torch {torch.__version__}, transformers {transformers.__version__}")
     with tempfile.TemporaryDirectory() as folder:
-        export = os.path.join(folder, "model")
-        subprocess.run(
-            [options.retmask, "model", "export", "--model", options.model, "--to", export, "--dtype", "f32"],
-            check=True,
-            capture_output=True,
-        )
+        export = exported(options.retmask, options.model, folder)
         peers = {
             name: transformers.AutoModelForCausalLM.from_pretrained(export, dtype=dtype)
             for name, dtype in [("f32", torch.float32), ("bf16", torch.bfloat16)]

@@ -22,6 +22,8 @@ import time
 import torch
 import transformers
 
+from peers import exported
+
 PIPELINE = """\
 version: 1
 name: scoring-bench
@@ -90,9 +92,7 @@ def main():
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
     with tempfile.TemporaryDirectory() as folder:
-        export = os.path.join(folder, "model")
-        command = [options.retmask, "model", "export", "--model", options.model, "--to", export, "--dtype", "f32"]
-        subprocess.run(command, check=True, capture_output=True)
+        export = exported(options.retmask, options.model, folder)
         full, trials, exact = of_retmask(options, folder, "f32")
         narrow, _, rounded = of_retmask(options, folder, "bf16")
         peer = transformers.AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32)
