@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use retmask_stages::helmet::category::CATEGORIES;
-use retmask_stages::helmet::csv::{COMMAS, Record, records};
+use retmask_stages::records::csv::{COMMAS, Record, records};
 
 use super::published::Published;
 use crate::error::{Error, Result};

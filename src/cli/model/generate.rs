@@ -8,7 +8,8 @@ use retmask_model::generate::{self, Completion, Limits, Next, Request, Sampling,
 use retmask_model::random::Stream;
 use retmask_model::text::{ChatMessage, TextCodec, TextStream};
 use retmask_model::{ModelResult, Numerics};
-use retmask_stages::sample_pairs::{StopWatch, ends_in_a_loop, opens_thoughts, split, up_to_a_stop};
+use retmask_stages::sample_pairs::{ends_in_a_loop, opens_thoughts, split};
+use retmask_stages::stop_texts::{StopWatch, up_to_a_stop};
 use serde_json::json;
 
 use super::argument::ModelArgument;

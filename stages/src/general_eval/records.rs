@@ -5,19 +5,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt32Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value};
 
 use crate::contract::{StageError, StageResult};
-use crate::helmet::csv;
-use crate::instructions::records;
+use crate::records::{self, Columns, csv};
 
 /// The largest CSV file that is read; MMLU's have some hundred kilobytes.
 const LARGEST: u64 = 256 << 20;
-/// Rows of a Parquet file decoded at once.
-const BATCH_ROWS: usize = 1_024;
 
 /// One example as it stands in its file.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,15 +57,13 @@ pub fn read(path: &Path, header: &[&str]) -> StageResult<Vec<Record>> {
     let size = opened.metadata().map_err(|error| failed(&error))?.len();
     let parquet = size >= 4 && opened.read_exact(&mut magic).is_ok() && magic == *b"PAR1";
     let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let found = if parquet {
-        of_parquet(path, &file)?
-    } else if is_csv || (!header.is_empty() && magic[0] != b'{' && magic[..2] != [0x1f, 0x8b]) {
+    let found = if !parquet && (is_csv || (!header.is_empty() && magic[0] != b'{' && magic[..2] != [0x1f, 0x8b])) {
         if size > LARGEST {
             return Err(StageError::input(format!("{}: larger than {} MiB", path.display(), LARGEST >> 20)));
         }
         of_csv(path, &file, header)?
     } else {
-        of_lines(path, &file)?
+        of_records(path, &file)?
     };
     if found.is_empty() {
         return Err(StageError::input(format!("{} holds no record", path.display())));
@@ -105,9 +97,9 @@ pub fn split(folder: &Path, split: &str) -> StageResult<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn of_lines(path: &Path, file: &str) -> StageResult<Vec<Record>> {
+fn of_records(path: &Path, file: &str) -> StageResult<Vec<Record>> {
     let mut found = Vec::new();
-    records::read(path, &[], &mut |place, record| {
+    records::read(path, Columns::All, &mut |place, record| {
         let place = format!("{}, {place}", path.display());
         match record? {
             Value::Object(fields) => found.push(Record { place, file: file.into(), fields: fields.clone() }),
@@ -145,58 +137,4 @@ fn of_csv(path: &Path, file: &str, header: &[&str]) -> StageResult<Vec<Record>> 
         Ok(Record { place: format!("{}, line {}", path.display(), row.line), file: file.into(), fields })
     };
     rows.map(record).collect()
-}
-
-fn of_parquet(path: &Path, file: &str) -> StageResult<Vec<Record>> {
-    let bad = |error: &dyn Display| StageError::input(format!("{} is not a Parquet table: {error}", path.display()));
-    let opened = File::open(path).map_err(|error| StageError::io("read", path, &error))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|error| bad(&error))?;
-    let mut found = Vec::new();
-    for batch in reader.with_batch_size(BATCH_ROWS).build().map_err(|error| bad(&error))? {
-        let batch = batch.map_err(|error| bad(&error))?;
-        for row in 0..batch.num_rows() {
-            let mut fields = Map::new();
-            for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-                // A column of another type is left out; a record that needs it says so.
-                if let Some(value) = json(column, row) {
-                    fields.insert(field.name().clone(), value);
-                }
-            }
-            let place = format!("{}, row {}", path.display(), found.len() + 1);
-            found.push(Record { place, file: file.into(), fields });
-        }
-    }
-    Ok(found)
-}
-
-/// A cell as JSON; `None` for types that no published set has.
-fn json(array: &dyn Array, row: usize) -> Option<Value> {
-    if array.is_null(row) {
-        return Some(Value::Null);
-    }
-    let list = |items: &dyn Array| (0..items.len()).map(|item| json(items, item)).collect::<Option<Vec<_>>>();
-    Some(match array.data_type() {
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
-        DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
-        DataType::List(_) => Value::Array(list(&array.as_list::<i32>().value(row))?),
-        DataType::LargeList(_) => Value::Array(list(&array.as_list::<i64>().value(row))?),
-        DataType::Struct(fields) => {
-            let values = fields.iter().zip(array.as_struct().columns());
-            Value::Object(
-                values
-                    .map(|(field, column)| Some((field.name().clone(), json(column, row)?)))
-                    .collect::<Option<_>>()?,
-            )
-        }
-        _ => return None,
-    })
 }

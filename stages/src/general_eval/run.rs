@@ -22,7 +22,7 @@ use crate::contract::{Context, Inputs, Outputs, RowContent, RowScope, StageError
 use crate::helmet::template::Templates;
 use crate::models;
 use crate::rows::{Made, Reader, Row, RowResult, Writer, work_through};
-use crate::sample_pairs::{StopWatch, up_to_a_stop};
+use crate::stop_texts::{StopWatch, up_to_a_stop};
 
 /// A task with its questions.
 pub struct Asking<'a> {

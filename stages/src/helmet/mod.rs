@@ -5,7 +5,6 @@
 
 pub mod category;
 pub mod checkout;
-pub mod csv;
 mod data;
 pub mod dataset;
 pub mod datasets;

@@ -1,9 +1,6 @@
 //! Instruction sets: JSONL, JSONL.gz or Parquet of several record styles, read into the turns before a response.
 
-mod lines;
 mod record;
-pub(crate) mod records;
-mod rows;
 mod turns;
 
 use std::collections::HashSet;
@@ -17,6 +14,7 @@ use serde_json::Value;
 
 use self::record::Extracted;
 use crate::contract::{StageError, StageResult};
+use crate::records::{self, Columns};
 
 /// The fields that hold something for any style of record.
 const COLUMNS: [&str; 10] = [
@@ -143,7 +141,7 @@ pub fn read(
 ) -> StageResult<Instructions> {
     let mut collector =
         Collector { selection, format: selection.format, seen: HashSet::new(), found: Instructions::default() };
-    records::read(path, &COLUMNS, &mut |place, record| {
+    records::read(path, Columns::Named(&COLUMNS), &mut |place, record| {
         collector.found.records += 1;
         let named = |problem: String| StageError::input(format!("{}, {place}: {problem}", path.display()));
         let added = record.and_then(|record| collector.add(record).map_err(named));

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::PreferencePair;
 use crate::contract::{StageError, StageResult};
-use crate::instructions::records;
+use crate::records::{self, Columns};
 
 /// The fields of a record.
 const FIELDS: [&str; 3] = ["prompt", "chosen", "rejected"];
@@ -22,7 +22,7 @@ const FIELDS: [&str; 3] = ["prompt", "chosen", "rejected"];
 /// `Input` naming the file, the record and the field for what is not of this form, or when there is no record.
 pub fn read(path: &Path) -> StageResult<Vec<PreferencePair>> {
     let mut pairs: Vec<PreferencePair> = Vec::new();
-    records::read(path, &FIELDS, &mut |place, record| {
+    records::read(path, Columns::Named(&FIELDS), &mut |place, record| {
         let record = record?;
         let (prompt, chosen, rejected) = sides(record).map_err(|problem| {
             StageError::input(format!("{}, {place}: {problem}", path.display())).with_hint(

@@ -10,7 +10,6 @@ mod repetition;
 mod run;
 mod server;
 mod side;
-mod stop;
 mod tables;
 
 pub use answer::{opens_thoughts, split};
@@ -18,7 +17,6 @@ pub use judge::Judge;
 pub use parameters::{Engine, Parameters, Subset};
 pub use repetition::ends_in_a_loop;
 pub use server::Server;
-pub use stop::{StopWatch, up_to_a_stop};
 
 use retmask_model::Numerics;
 

@@ -10,10 +10,10 @@ use super::answer::split;
 use super::prompts::{self, Prompt, Templated};
 use super::server::{self, Ask};
 use super::side::{Answer, Answerer, Answerers, Rejected, Side, Who, row_key};
-use super::stop::{StopWatch, up_to_a_stop};
 use crate::artifact::pairs::Response;
 use crate::contract::{Context, Rows, StageResult};
 use crate::rows::{Made, Row, kept, work_through};
+use crate::stop_texts::{StopWatch, up_to_a_stop};
 
 /// Which response a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use super::Parameters;
 use super::answer::split;
 use super::prompts::Prompt;
 use super::side::{Answer, Side};
-use super::stop::up_to_a_stop;
 use crate::artifact::pairs::Response;
 use crate::contract::{Context, ParameterError, StageError, StageResult};
 use crate::remote::{Address, Client, Failure, WORKERS, ask_some, chat};
 use crate::rows::Made;
+use crate::stop_texts::up_to_a_stop;
 
 /// So many requests in a row without an answer end the stage: the server is gone.
 const MOST_UNANSWERED: usize = 16;

@@ -2,8 +2,8 @@
 
 use super::in_context::{InContext, Labelled, Rows};
 use crate::contract::StageResult;
-use crate::helmet::csv::{COMMAS, records};
 use crate::helmet::data::DataFolder;
+use crate::records::csv::{COMMAS, records};
 
 /// 77 intents.
 pub const ICL_BANKING77: InContext = InContext {
@@ -26,7 +26,7 @@ fn labelled(data: &DataFolder, name: &str, names: &[String]) -> StageResult<Vec<
     if records.next().is_none_or(|header| header.fields != ["text", "category"]) {
         return Err(file.wrong(1, "expected the header `text,category`"));
     }
-    let row = |record: crate::helmet::csv::Record| {
+    let row = |record: crate::records::csv::Record| {
         let [text, category]: [String; 2] = record
             .fields
             .try_into()

@@ -2,9 +2,9 @@
 
 use super::in_context::{InContext, Labelled, Rows};
 use crate::contract::StageResult;
-use crate::helmet::csv::{Dialect, records};
 use crate::helmet::data::DataFolder;
 use crate::helmet::random::permutation;
+use crate::records::csv::{Dialect, records};
 
 const FILE: &str = "nlu/NLU-Data-Home-Domain-Annotated-All.csv";
 const COLUMNS: usize = 11;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::records::Add;
+use super::Add;
 use crate::contract::{StageError, StageResult};
 
 /// The longest line that is read. A conversation of a million tokens fits.
