@@ -242,7 +242,7 @@ fn a_service_that_cannot_be_used_is_said_at_once() {
     );
     let (code, said) = run(&workspace, &service, "1");
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("the judge's service refuses: status 401 (invalid_api_key)"), "{said}");
+    assert!(said.contains("the judge refuses: status 401 (invalid_api_key)"), "{said}");
     assert!(service.asked().len() <= 6);
     assert!(!holds_token(&workspace.cache()));
     let refused = |variable: &str, value: &str, expected: &str| {

@@ -7,34 +7,18 @@ use serde_json::{Value, json};
 
 use super::Parameters;
 use super::rounds::Pair;
-use crate::contract::{Context, RowContent, RowScope, StageError, StageResult};
-use crate::remote::{Address, Client, Failure, ask_all};
-use crate::rows::{Made, Reader, Row, RowResult, Writer, work_through};
+use crate::contract::{Context, RowContent, RowScope, StageResult};
+use crate::remote::verdict::{Service, Verdict};
+use crate::remote::{Address, Client, ask_all};
+use crate::rows::{Made, Row, work_through};
 
-/// Whether a premise entails a hypothesis, or why that is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Entails(Result<bool, String>);
-
-impl RowResult for Entails {
-    fn write(&self, bytes: &mut Writer) {
-        match &self.0 {
-            Ok(entails) => bytes.byte(u8::from(*entails)),
-            Err(why) => {
-                bytes.byte(2);
-                bytes.text(why);
-            }
-        }
-    }
-
-    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
-        Some(Self(match bytes.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            2 => Err(bytes.text()?),
-            _ => return None,
-        }))
-    }
-}
+/// A service that is asked whether premises entail hypotheses.
+const ENTAILMENT: Service = Service {
+    variables: "NLI",
+    name: "the entailment service",
+    item: "pair",
+    hint: "check RETMASK_NLI_URL and RETMASK_NLI_TOKEN",
+};
 
 /// What answers.
 pub struct Entailment<'a> {
@@ -54,7 +38,7 @@ impl Entailment<'_> {
             RowContent::default().text("premise", premise).text("hypothesis", hypothesis).key()
         };
         let rows: Vec<Row> = pairs.iter().map(|pair| Row { map: 0, key: key(pair) }).collect();
-        let scope = RowScope::new("entailments", &["entailment-model"], self.parameters, &["citations"])?;
+        let scope = RowScope::new("verdicts", &["entailment-model"], self.parameters, &["citations"])?;
         let found = work_through(
             self.context,
             vec![self.context.rows(&scope)?],
@@ -64,10 +48,16 @@ impl Entailment<'_> {
                 None => self.serve(pairs, missing, made),
             },
         )?;
-        Ok(found.into_iter().map(|entails| entails.0).collect())
+        Ok(found.into_iter().map(|verdict| verdict.0).collect())
     }
 
-    fn run(&self, model: &Path, pairs: &[Pair], missing: &[usize], made: &mut Made<'_, Entails>) -> StageResult<()> {
+    fn run(
+        &self,
+        model: &Path,
+        pairs: &[Pair],
+        missing: &[usize],
+        made: &mut Made<'_, Verdict<bool>>,
+    ) -> StageResult<()> {
         self.context.progress().phase("load the entailment model", "models", 1);
         let mut model = EntailmentModel::open(model, self.parameters.entailment_label)?;
         self.context.progress().advance(1);
@@ -78,15 +68,15 @@ impl Entailment<'_> {
             let verdict = model.entails(premise, hypothesis)?.map_err(|long| {
                 format!("a pair is longer than the {} tokens that the entailment model reads", long.most)
             });
-            made.done(place, Entails(verdict))?;
+            made.done(place, Verdict(verdict))?;
             self.context.progress().advance(1);
         }
         Ok(())
     }
 
-    fn serve(&self, pairs: &[Pair], missing: &[usize], made: &mut Made<'_, Entails>) -> StageResult<()> {
+    fn serve(&self, pairs: &[Pair], missing: &[usize], made: &mut Made<'_, Verdict<bool>>) -> StageResult<()> {
         let (parameters, context) = (self.parameters, self.context);
-        let client = Client::new(Address::from_environment("NLI")?);
+        let client = Client::new(Address::from_environment(ENTAILMENT.variables)?);
         context.progress().phase("ask the entailment model", "pairs", missing.len() as u64);
         let one = |place: usize| {
             let (premise, hypothesis) = &pairs[missing[place]];
@@ -94,28 +84,12 @@ impl Entailment<'_> {
             let read = |reply: &Value| {
                 reply.get("entails").and_then(Value::as_bool).ok_or_else(|| "the reply has no `entails`".to_owned())
             };
-            entails(client.post("", body, context.cancel(), read))
+            Verdict::of(ENTAILMENT, client.post("", body, context.cancel(), read))
         };
-        ask_all(missing.len(), one, |place, entails| {
-            made.done(missing[place], entails)?;
+        ask_all(missing.len(), one, |place, verdict| {
+            made.done(missing[place], verdict)?;
             context.progress().advance(1);
             Ok(())
         })
-    }
-}
-
-/// What one pair came to: a failure that is about this pair alone is no error.
-fn entails(reply: Result<bool, Failure>) -> StageResult<Entails> {
-    match reply {
-        Ok(entails) => Ok(Entails(Ok(entails))),
-        Err(Failure::Unusable(why)) => Ok(Entails(Err(why))),
-        Err(Failure::Refused(why)) => Ok(Entails(Err(format!("the service refuses the pair: {why}")))),
-        Err(Failure::Denied(why)) => Err(StageError::environment(format!("the entailment service refuses: {why}"))
-            .with_hint("check RETMASK_NLI_URL and RETMASK_NLI_TOKEN")),
-        Err(Failure::Unanswered(why)) => {
-            Err(StageError::environment(format!("the entailment service does not answer: {why}"))
-                .with_hint("the replies so far are kept; run again to go on from there"))
-        }
-        Err(Failure::Stopped) => Err(StageError::interrupted()),
     }
 }

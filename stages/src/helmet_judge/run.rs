@@ -13,7 +13,7 @@ use crate::helmet::dataset;
 use crate::helmet_score::tables::{write_notes, write_scores};
 use crate::helmet_score::{ExampleScore, Note};
 use crate::remote::chat::{self, Chat};
-use crate::remote::verdict::{self, Verdict};
+use crate::remote::verdict::{JUDGE, Verdict};
 use crate::remote::{Address, Client, ask_all};
 use crate::rows::{Row, work_through};
 
@@ -75,7 +75,7 @@ fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageR
         .collect();
     let scope = RowScope::new("verdicts", &[], parameters, &[])?;
     work_through(context, vec![context.rows(&scope)?], &rows, &mut |missing, made| {
-        let client = Client::new(Address::from_environment(verdict::SERVICE)?);
+        let client = Client::new(Address::from_environment(JUDGE.variables)?);
         context.progress().phase("ask the judge", "verdicts", missing.len() as u64);
         let ask = |place: usize| {
             let call = flat[missing[place]];
@@ -87,7 +87,7 @@ fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageR
             };
             let body = |attempt: u32| chat.request(&call.prompt, parameters.seed.wrapping_add(attempt.into()));
             let read = |reply: &serde_json::Value| call.question.read(chat::text(reply)?);
-            Verdict::of(client.post(chat::PATH, body, context.cancel(), read))
+            Verdict::of(JUDGE, client.post(chat::PATH, body, context.cancel(), read))
         };
         ask_all(missing.len(), ask, |place, verdict| {
             made.done(missing[place], verdict)?;

@@ -1,4 +1,4 @@
-//! What a judge said of one item: read from its reply, and kept as the result of a row.
+//! What a service said of one item, or why it said nothing of use: read from its reply, and kept as the result of a row.
 
 use serde_json::{Map, Value};
 
@@ -6,28 +6,44 @@ use super::Failure;
 use crate::contract::{StageError, StageResult};
 use crate::rows::{Reader, RowResult, Writer};
 
-/// The service that judges, in the names of its variables.
-pub const SERVICE: &str = "JUDGE";
+/// A service that is asked about items one by one.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// How the variables of its address are named: `RETMASK_JUDGE_URL`.
+    pub variables: &'static str,
+    /// What messages call it.
+    pub name: &'static str,
+    /// What it is asked about.
+    pub item: &'static str,
+    /// What to look at when it refuses whatever it is asked.
+    pub hint: &'static str,
+}
 
-/// A judge's verdict, or why there is none.
+/// The judge of answers.
+pub const JUDGE: Service = Service {
+    variables: "JUDGE",
+    name: "the judge",
+    item: "question",
+    hint: "check RETMASK_JUDGE_URL (it ends in the version: https://host/v1), RETMASK_JUDGE_TOKEN and `model`",
+};
+
+/// A verdict, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict<T>(pub Result<T, String>);
 
 impl<T> Verdict<T> {
-    /// What one question came to: a failure that is about this question alone is no error.
+    /// What one item came to: a failure that is about this item alone is no error.
     ///
     /// # Errors
     /// `Environment` when the service refuses everything or does not answer; `Interrupted`.
-    pub fn of(reply: Result<T, Failure>) -> StageResult<Self> {
+    pub fn of(service: Service, reply: Result<T, Failure>) -> StageResult<Self> {
+        let Service { name, item, hint, .. } = service;
         match reply {
             Ok(value) => Ok(Self(Ok(value))),
             Err(Failure::Unusable(why)) => Ok(Self(Err(why))),
-            Err(Failure::Refused(why)) => Ok(Self(Err(format!("the service refuses the question: {why}")))),
-            Err(Failure::Denied(why)) => Err(StageError::environment(format!("the judge's service refuses: {why}"))
-                .with_hint(
-                    "check RETMASK_JUDGE_URL (it ends in the version: https://host/v1), RETMASK_JUDGE_TOKEN and `model`",
-                )),
-            Err(Failure::Unanswered(why)) => Err(StageError::environment(format!("the judge does not answer: {why}"))
+            Err(Failure::Refused(why)) => Ok(Self(Err(format!("the service refuses the {item}: {why}")))),
+            Err(Failure::Denied(why)) => Err(StageError::environment(format!("{name} refuses: {why}")).with_hint(hint)),
+            Err(Failure::Unanswered(why)) => Err(StageError::environment(format!("{name} does not answer: {why}"))
                 .with_hint("the verdicts so far are kept; run again to go on from there")),
             Err(Failure::Stopped) => Err(StageError::interrupted()),
         }
@@ -60,6 +76,21 @@ impl RowResult for Vec<u32> {
 
     fn read(bytes: &mut Reader<'_>) -> Option<Self> {
         bytes.numbers()
+    }
+}
+
+/// Yes or no.
+impl RowResult for bool {
+    fn write(&self, bytes: &mut Writer) {
+        bytes.byte(u8::from(*self));
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
+        match bytes.byte()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
     }
 }
 
@@ -107,6 +138,7 @@ mod tests {
             assert!(Verdict::<T>::read(&mut Reader::new(&bytes[..bytes.len() - 1])).is_none());
         }
         back(&Verdict(Ok(7.5)));
+        back(&Verdict(Ok(false)));
         back(&Verdict(Ok(vec![1, 3])));
         back(&Verdict::<f64>(Err("no".into())));
         assert!(Verdict::<f64>::read(&mut Reader::new(&[2])).is_none());
@@ -114,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_failure_about_one_question_is_a_verdict_and_others_are_errors() {
-        let of = |failure| Verdict::<f64>::of(Err(failure));
+        let of = |failure| Verdict::<f64>::of(JUDGE, Err(failure));
         assert_eq!(of(Failure::Unusable("no".into())).unwrap().0, Err("no".into()));
         assert!(of(Failure::Refused("status 400".into())).unwrap().0.unwrap_err().contains("status 400"));
         for failure in [Failure::Denied("401".into()), Failure::Unanswered("503".into()), Failure::Stopped] {

@@ -9,7 +9,7 @@ use super::server::check_concurrency;
 use crate::contract::{Context, ParameterError, RowContent, RowScope, StageError, StageResult};
 use crate::helmet::template::{Fields, fill_in};
 use crate::remote::chat::{self, Chat};
-use crate::remote::verdict::{self, Verdict, last_object};
+use crate::remote::verdict::{JUDGE, Verdict, last_object};
 use crate::remote::{Address, Client, WORKERS, ask_some};
 use crate::rows::{Row, work_through};
 
@@ -146,7 +146,7 @@ pub fn verdicts(judge: &Judge, responses: &[(&Prompt, &str)], context: &Context)
     let rows: Vec<Row> = responses.iter().map(row).collect::<StageResult<_>>()?;
     let scope = RowScope::new("verdicts", &[], judge, &["responses", "prompt"])?;
     work_through(context, vec![context.rows(&scope)?], &rows, &mut |missing, made| {
-        let client = Client::new(Address::find(verdict::SERVICE, judge.base_url.as_deref())?);
+        let client = Client::new(Address::find(JUDGE.variables, judge.base_url.as_deref())?);
         context.progress().phase("ask the judge", "verdicts", missing.len() as u64);
         let chat = Chat {
             model: judge.model.clone(),
@@ -158,7 +158,7 @@ pub fn verdicts(judge: &Judge, responses: &[(&Prompt, &str)], context: &Context)
             let question = question(&responses[missing[place]])?;
             let body = |attempt: u32| chat.request(&question, judge.seed.wrapping_add(attempt.into()));
             let read = |reply: &Value| score(chat::text(reply)?);
-            Verdict::of(client.post(chat::PATH, body, context.cancel(), read))
+            Verdict::of(JUDGE, client.post(chat::PATH, body, context.cancel(), read))
         };
         ask_some(judge.concurrency, missing.len(), ask, |place, verdict| {
             made.done(missing[place], verdict)?;
