@@ -180,7 +180,9 @@ impl Block {
         let longest = steps.div_ceil(steps.div_ceil(BLOCK_STEPS).max(1));
         loop {
             let block_steps = longest.min(steps - first_step);
-            // Half of the block that comes next: memory is read while products are computed, not between them.
+            // The block that comes next, of this panel or the one behind it: memory is read while products are computed,
+            // not between them, one half by the second tile and one by the third.
+            let next = panel.as_ptr().wrapping_add((first_step + block_steps) * PANEL).cast::<u8>();
             let half = block_steps * PANEL * size_of::<S::Right>() / 2;
             for (place, row) in self.row_range.clone().step_by(TILE_ROWS).enumerate() {
                 let height = TILE_ROWS.min(self.row_range.end - row);
@@ -197,12 +199,7 @@ impl Block {
                     out_stride: self.columns,
                     width: PANEL.min(self.columns - self.first_column),
                     accumulate: self.accumulate || first_step > 0,
-                    ahead: match place {
-                        // Panels lie one behind another.
-                        1 | 2 => Some(panel.as_ptr().wrapping_add((first_step + block_steps) * PANEL).cast::<u8>())
-                            .map(|next| next.wrapping_add((place - 1) * half)),
-                        _ => None,
-                    },
+                    ahead: matches!(place, 1 | 2).then(|| next.wrapping_add((place - 1) * half)),
                 };
                 // SAFETY: passed on to the caller.
                 unsafe { tile.run(self.set, height) };

@@ -87,7 +87,7 @@ impl Interpreter {
     /// # Errors
     /// `Environment` when the isolation cannot be set up.
     pub fn check(&self, problem: &Problem, answer: &str, folder: &Path) -> StageResult<Outcome> {
-        // A word that no answer can know.
+        // A word that an answer does not come upon by chance: it is not proof against one that looks for it in its file.
         let passed = blake3::hash(format!("{:?}{answer}", problem).as_bytes()).to_hex().to_string();
         let (status, written, said) = self.run(&problem.program(answer, &passed), folder)?;
         if !written.starts_with(READY) {
