@@ -29,3 +29,4 @@ pub mod score_heads;
 pub mod stop_texts;
 pub mod synthetic;
 mod training;
+mod written;

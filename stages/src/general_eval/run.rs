@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::continuations::{Endings, ending_logprobs};
 use retmask_model::decoder::Decoder;
-use retmask_model::generate::{Completion, Limits, Next, Request, Sampling, Sink, StopReason, generate};
+use retmask_model::generate::{Completion, Limits, Next, Request, Sampling, Sink, generate};
 use retmask_model::heads::HeadMask;
 use retmask_model::logprobs::token_logprobs;
 use retmask_model::text::TextCodec;
@@ -23,32 +23,13 @@ use crate::helmet::template::Templates;
 use crate::models;
 use crate::rows::{Made, Reader, Row, RowResult, Writer, work_through};
 use crate::stop_texts::{StopWatch, up_to_a_stop};
+use crate::written::Written;
 
 /// A task with its questions.
 pub struct Asking<'a> {
     pub name: &'a str,
     pub kind: TaskType,
     pub questions: Vec<Question>,
-}
-
-/// What the model wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    pub text: String,
-    pub tokens: u32,
-    pub stop: &'static str,
-}
-
-impl RowResult for Written {
-    fn write(&self, bytes: &mut Writer) {
-        bytes.text(&self.text);
-        bytes.number(self.tokens);
-        bytes.text(self.stop);
-    }
-
-    fn read(bytes: &mut Reader<'_>) -> Option<Self> {
-        Some(Self { text: bytes.text()?, tokens: bytes.number()?, stop: StopReason::from_name(&bytes.text()?)?.name() })
-    }
 }
 
 /// What the model gave to one row.

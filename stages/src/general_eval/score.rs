@@ -11,10 +11,11 @@ use super::instructions;
 use super::multiple_choice::letter;
 use super::parameters::TaskType;
 use super::questions::{Asked, Gold, Question};
-use super::run::{Asking, Written};
+use super::run::Asking;
 use crate::contract::{Context, StageError, StageResult};
 use crate::metrics::bootstrap::{Bootstrap, Interval, Observation};
 use crate::metrics::punkt::Punkt;
+use crate::written::Written;
 
 /// What the model said to an example.
 #[derive(Debug, Clone, PartialEq)]
