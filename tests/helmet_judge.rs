@@ -207,6 +207,14 @@ fn an_answer_without_a_verdict_has_no_score_and_the_rest_goes_on() {
         .map(|asked| asked.body["seed"].as_u64().unwrap())
         .collect();
     assert_eq!(seeds, [1, 2, 3, 4, 5]);
+    // That there is none is not kept: when the result is made anew, this one question is asked and no other.
+    service.answer(verdict);
+    let asked = service.asked().len();
+    std::fs::remove_dir_all(workspace.cache().join("ac")).expect("the records");
+    let (code, said) = run(&workspace, &service, "1");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(rows(&workspace, "judge.scores").len(), 2);
+    assert_eq!(service.asked().len() - asked, 1);
 }
 
 #[test]

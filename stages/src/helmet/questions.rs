@@ -58,6 +58,8 @@ impl Question {
 
 /// What prompts are made of.
 pub struct Material {
+    /// The datasets asked for; their files are there.
+    pub datasets: Vec<&'static dyn Dataset>,
     pub checkpoint: Checkpoint,
     pub codec: TextCodec,
     templates: Templates,
@@ -71,9 +73,11 @@ impl Material {
     /// Opens the model and reads the inputs.
     ///
     /// # Errors
-    /// `Input` when one of them is malformed, or examples of the length that is asked for do not fit the model's window.
+    /// `Input` when one of them is malformed, files of the datasets are missing, or examples of the length that is asked for do not fit the model's window.
     pub fn open(parameters: &Parameters, inputs: &Inputs) -> StageResult<Self> {
         let data = data_of(inputs)?;
+        // What is quickly seen to be missing is said before a model is opened.
+        let datasets = datasets(parameters, data.as_ref())?;
         let checkpoint = models::open(&inputs.one("model")?.path, parameters.yarn)?;
         let window = window(parameters, checkpoint.spec().context_length)?;
         let codec = checkpoint.text_codec()?;
@@ -82,39 +86,7 @@ impl Material {
             Some(input) => Templates::read(&input.path)?,
         };
         let length_tokens = inputs.optional("length-tokenizer").map(|input| tokenizer(&input.path)).transpose()?;
-        Ok(Self { checkpoint, codec, templates, data, length_tokens, window })
-    }
-
-    /// The datasets asked for, their files there.
-    ///
-    /// # Errors
-    /// `Input` with the files that are missing.
-    pub fn datasets(&self, parameters: &Parameters) -> StageResult<Vec<&'static dyn Dataset>> {
-        let datasets: Option<Vec<&dyn Dataset>> =
-            parameters.datasets.iter().map(|name| dataset::by_name(name)).collect();
-        let datasets = datasets.ok_or_else(|| StageError::internal("the datasets were not checked"))?;
-        let needing: Vec<&&dyn Dataset> =
-            datasets.iter().filter(|dataset| dataset.needs_data(parameters.records)).collect();
-        match &self.data {
-            None => {
-                if let Some(first) = needing.first() {
-                    let names: Vec<&str> = needing.iter().map(|dataset| dataset.name()).collect();
-                    let message =
-                        format!("{} need HELMET's data, but the port `data` is not connected", names.join(", "));
-                    return Err(StageError::input(message).with_hint(first.hint()));
-                }
-            }
-            Some(folder) => {
-                for dataset in needing {
-                    let files = dataset.files(parameters.length as usize, parameters.records)?;
-                    folder.require(&files, dataset.hint()).map_err(|error| StageError {
-                        message: format!("{}: {}", dataset.name(), error.message),
-                        ..error
-                    })?;
-                }
-            }
-        }
-        Ok(datasets)
+        Ok(Self { datasets, checkpoint, codec, templates, data, length_tokens, window })
     }
 
     /// The questions of the examples that are wanted, by dataset and number.
@@ -231,6 +203,36 @@ fn data_of(inputs: &Inputs) -> StageResult<Option<DataFolder>> {
     let root = inputs.optional("data").map(|input| input.path.as_path());
     let sets: Vec<(String, PathBuf)> = sets.iter().map(|(label, input)| (label.clone(), input.path.clone())).collect();
     Ok((root.is_some() || !sets.is_empty()).then(|| DataFolder::with_sets(root, sets)))
+}
+
+/// The datasets asked for, their files there.
+///
+/// # Errors
+/// `Input` with the files that are missing.
+fn datasets(parameters: &Parameters, data: Option<&DataFolder>) -> StageResult<Vec<&'static dyn Dataset>> {
+    let datasets: Option<Vec<&dyn Dataset>> = parameters.datasets.iter().map(|name| dataset::by_name(name)).collect();
+    let datasets = datasets.ok_or_else(|| StageError::internal("the datasets were not checked"))?;
+    let needing: Vec<&&dyn Dataset> =
+        datasets.iter().filter(|dataset| dataset.needs_data(parameters.records)).collect();
+    match data {
+        None => {
+            if let Some(first) = needing.first() {
+                let names: Vec<&str> = needing.iter().map(|dataset| dataset.name()).collect();
+                let message = format!("{} need HELMET's data, but the port `data` is not connected", names.join(", "));
+                return Err(StageError::input(message).with_hint(first.hint()));
+            }
+        }
+        Some(folder) => {
+            for dataset in needing {
+                let files = dataset.files(parameters.length as usize, parameters.records)?;
+                folder.require(&files, dataset.hint()).map_err(|error| StageError {
+                    message: format!("{}: {}", dataset.name(), error.message),
+                    ..error
+                })?;
+            }
+        }
+    }
+    Ok(datasets)
 }
 
 /// What thoughts leave of the model's window; prompts and answers must fit it.

@@ -85,8 +85,7 @@ impl Kind for Helmet {
         let name = |dataset: &str, number: usize| format!("{dataset}/{}/{number}", parameters.length);
         let named =
             |dataset: &&&'static dyn Dataset| rows.iter().any(|row| row.split('/').next() == Some(dataset.name()));
-        let all = material.datasets(parameters)?;
-        let datasets: Vec<&'static dyn Dataset> = all.iter().filter(named).copied().collect();
+        let datasets: Vec<&'static dyn Dataset> = material.datasets.iter().filter(named).copied().collect();
         let wanted = |dataset: &str, number: usize| rows.contains(&name(dataset, number).as_str());
         let questions = material.questions(parameters, context, &datasets, &wanted)?.into_iter();
         let told = questions.map(|question| {
@@ -98,14 +97,13 @@ impl Kind for Helmet {
 
     fn run(parameters: &Parameters, inputs: &Inputs, outputs: &Outputs, context: &Context) -> StageResult<()> {
         let material = Material::open(parameters, inputs)?;
-        let datasets = material.datasets(parameters)?;
         let spec = material.checkpoint.spec();
         let mask = inputs.optional("mask").map(|input| mask::read(&input.path)).transpose()?;
         if let Some(mask) = &mask {
             mask.check(spec.layers.len(), spec.query_heads)?;
         }
         let stop_tokens = stop_tokens(&material.codec, parameters.stop_at_newline)?;
-        let questions = material.questions(parameters, context, &datasets, &|_, _| true)?;
+        let questions = material.questions(parameters, context, &material.datasets, &|_, _| true)?;
 
         let rows: Vec<Row> = questions.iter().map(|question| Row { map: 0, key: question.key() }).collect();
         let scope = RowScope::new("examples", &["model", "mask"], parameters, &OF_PROMPTS)?;

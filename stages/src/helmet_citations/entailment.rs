@@ -87,7 +87,7 @@ impl Entailment<'_> {
             Verdict::of(ENTAILMENT, client.post("", body, context.cancel(), read))
         };
         ask_all(missing.len(), one, |place, verdict| {
-            made.done(missing[place], verdict)?;
+            verdict.into_row(missing[place], made)?;
             context.progress().advance(1);
             Ok(())
         })

@@ -90,7 +90,7 @@ fn verdicts(parameters: &Parameters, all: &[Calls], context: &Context) -> StageR
             Verdict::of(JUDGE, client.post(chat::PATH, body, context.cancel(), read))
         };
         ask_all(missing.len(), ask, |place, verdict| {
-            made.done(missing[place], verdict)?;
+            verdict.into_row(missing[place], made)?;
             context.progress().advance(1);
             Ok(())
         })

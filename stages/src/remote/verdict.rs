@@ -1,10 +1,10 @@
-//! What a service said of one item, or why it said nothing of use: read from its reply, and kept as the result of a row.
+//! What a service said of one item, or why it said nothing of use: read from its reply, and the result of a row.
 
 use serde_json::{Map, Value};
 
 use super::Failure;
 use crate::contract::{StageError, StageResult};
-use crate::rows::{Reader, RowResult, Writer};
+use crate::rows::{Made, Reader, RowResult, Writer};
 
 /// A service that is asked about items one by one.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,20 @@ impl<T> Verdict<T> {
                 .with_hint("the verdicts so far are kept; run again to go on from there")),
             Err(Failure::Stopped) => Err(StageError::interrupted()),
         }
+    }
+}
+
+impl<T: RowResult> Verdict<T> {
+    /// Gives it to its row. Why there is none is not kept: the service may know better another time.
+    ///
+    /// # Errors
+    /// `Environment`: it cannot be kept.
+    pub fn into_row(self, row: usize, made: &mut Made<'_, Self>) -> StageResult<()> {
+        if self.0.is_ok() {
+            return made.done(row, self);
+        }
+        made.done_for_now(row, self);
+        Ok(())
     }
 }
 

@@ -161,7 +161,7 @@ pub fn verdicts(judge: &Judge, responses: &[(&Prompt, &str)], context: &Context)
             Verdict::of(JUDGE, client.post(chat::PATH, body, context.cancel(), read))
         };
         ask_some(judge.concurrency, missing.len(), ask, |place, verdict| {
-            made.done(missing[place], verdict)?;
+            verdict.into_row(missing[place], made)?;
             context.progress().advance(1);
             Ok(())
         })
