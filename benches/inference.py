@@ -3,7 +3,8 @@
 
 Prompts are read up to the logits of their last token. Streams are continued by a fixed number of tokens, sampled at
 temperature 0.6, ends ignored; the rate counts new tokens from the first prompt token to the last new one, for one stream
-from its first new token on. Sampling pairs is every second sequence with a twentieth of the heads masked here, and the
+from its first new token on. Drafts are tokens that the text so far suggests, checked several in a pass: only this program
+makes them, so the row without them stands beside. Sampling pairs is every second sequence with a twentieth of the heads masked here, and the
 same number of sequences without masks for the others. Measurements alternate; the table has medians.
 
     benches/inference.py target/release/retmask data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf [--llama-cpp FOLDER]
@@ -62,6 +63,9 @@ class Retmask:
     def one_stream(self):
         return self.rates("--prompts", "--streams", "1")[0]
 
+    def token_by_token(self):
+        return self.rates("--prompts", "--streams", "1", "--no-drafts")[0]
+
     def streams(self, count):
         return self.rates("--prompts", "--streams", str(count), "--paired")[0]
 
@@ -101,6 +105,9 @@ class Transformers:
         first, all_of_them = self.generate(1, 1), self.generate(1, self.options.new_tokens)
         return (self.options.new_tokens - 1) / (all_of_them - first)
 
+    def token_by_token(self):
+        return self.one_stream()
+
     def streams(self, count):
         return count * self.options.new_tokens / self.generate(count, self.options.new_tokens)
 
@@ -126,6 +133,9 @@ class Llama:
     def one_stream(self):
         new = self.options.new_tokens
         return (new - 1) / self.long.continued(self.prompts(1), new, 1)[1]
+
+    def token_by_token(self):
+        return self.one_stream()
 
     def streams(self, count):
         new = self.options.new_tokens
@@ -177,7 +187,8 @@ def main():
             bf16_gguf(options.model, model)
             peers.append(Llama(options, model, peers[1].vocabulary))
         jobs = [(f"prompt of {count:,}", lambda peer, count=count: peer.prompt(count)) for count in options.prompts]
-        jobs.append(("one stream", lambda peer: peer.one_stream()))
+        jobs.append(("one stream, token by token", lambda peer: peer.token_by_token()))
+        jobs.append(("one stream; here with drafts", lambda peer: peer.one_stream()))
         jobs.append((f"{options.streams} streams, paired", lambda peer: peer.streams(options.streams)))
         print("| tokens/s | " + " | ".join(peer.name for peer in peers) + " |")
         print("|---|" + "---|" * len(peers))

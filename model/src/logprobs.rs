@@ -111,7 +111,7 @@ fn pass(decoder: &Decoder, masked: Option<&[bool]>, pieces: &mut [Piece], found:
         position: piece.tokens.start,
         key_values: &mut piece.key_values,
         masked,
-        probe: false,
+        probed: 0,
     });
     let mut attention =
         CachedAttention { layout: decoder.spec().head_layout(), runs: runs.collect(), probes: Vec::new() };

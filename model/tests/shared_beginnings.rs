@@ -1,48 +1,15 @@
 //! Requests whose prompts begin alike share the work, and nothing else changes.
 
-use std::collections::HashMap;
+#[path = "support/generation.rs"]
+mod generation;
 
-use retmask_model::decoder::{Decoder, Purpose};
-use retmask_model::generate::{Completion, Limits, Request, Sampling, SamplingRules, Sink, generate};
+use generation::{Gather, all, decoder, text};
+use retmask_model::Numerics;
+use retmask_model::decoder::Decoder;
+use retmask_model::generate::{Limits, Request, Sampling, SamplingRules, generate};
 use retmask_model::heads::HeadMask;
 use retmask_model::random::Stream;
-use retmask_model::spec::{
-    AttentionBias, AttentionSpan, Family, LayerSpec, ModelSpec, NormPlacement, QueryKeyNorm, RotaryScaling, RotarySpec,
-};
-use retmask_model::{ModelResult, Numerics};
-
-const VOCABULARY: usize = 37;
-
-fn decoder(span: AttentionSpan, numerics: Numerics) -> Decoder {
-    let spec = ModelSpec {
-        family: Family::Llama,
-        vocabulary_size: VOCABULARY,
-        hidden_size: 24,
-        intermediate_size: 40,
-        query_heads: 4,
-        key_value_heads: 2,
-        head_dim: 6,
-        context_length: 1024,
-        norm_epsilon: 1e-5,
-        norm_placement: NormPlacement::Pre,
-        query_key_norm: QueryKeyNorm::None,
-        attention_bias: AttentionBias::None,
-        mlp_bias: false,
-        tied_embeddings: true,
-        rotary: vec![RotarySpec { theta: 10_000.0, scaling: RotaryScaling::None }],
-        layers: [AttentionSpan::Full, span].map(|span| LayerSpec { span, rotary: 0 }).to_vec(),
-    };
-    Decoder::build(spec, Purpose::Inference(numerics), &mut |name, shape| {
-        let mut stream = Stream::derive(11, &[name.as_bytes()]);
-        Ok((0..shape.iter().product()).map(|_| (0.4 * stream.normal()) as f32).collect())
-    })
-    .expect("a decoder")
-}
-
-fn text(name: &str, length: usize) -> Vec<u32> {
-    let mut stream = Stream::derive(3, &[name.as_bytes()]);
-    (0..length).map(|_| stream.below(VOCABULARY) as u32).collect()
-}
+use retmask_model::spec::AttentionSpan;
 
 /// A text with a needle put in at a depth, as trials have it, and the same prompts under a mask.
 fn requests() -> Vec<Request> {
@@ -75,36 +42,11 @@ fn requests() -> Vec<Request> {
     pairs.enumerate().map(|(sample, (prompt, mask))| request(prompt, mask, sample)).collect()
 }
 
-#[derive(Default)]
-struct Gather {
-    completions: HashMap<usize, Completion>,
-    processed: usize,
-}
-
-impl Sink for Gather {
-    fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()> {
-        assert!(self.completions.insert(request, completion).is_none(), "request {request} was completed twice");
-        Ok(())
-    }
-
-    fn processed(&mut self, count: usize) -> ModelResult<()> {
-        self.processed += count;
-        Ok(())
-    }
-}
-
 fn run(decoder: &Decoder, requests: &[Request], limits: &Limits) -> Gather {
     let mask = HeadMask::from_json("[[0, 1], [1, 2]]").expect("a mask");
     let mut gather = Gather::default();
     generate(decoder, &[mask], requests, limits, &mut gather).expect("generated");
     gather
-}
-
-/// Everything of a completion, gaps by their bits.
-fn all(completion: &Completion) -> impl PartialEq + std::fmt::Debug + use<> {
-    let bits = |gaps: &[f32]| gaps.iter().map(|gap| gap.to_bits()).collect::<Vec<_>>();
-    let probe_gaps: Vec<_> = completion.probe_gaps.iter().map(|gaps| bits(gaps)).collect();
-    (completion.tokens.clone(), completion.stop, completion.probes.clone(), probe_gaps, bits(&completion.logit_gaps))
 }
 
 #[test]

@@ -18,14 +18,15 @@ pub struct CachedRun<'a> {
     pub key_values: &'a mut [KeyValues],
     /// Per head of the model: whether it is masked.
     pub masked: Option<&'a [bool]>,
-    pub probe: bool,
+    /// Of how many of the last of them the arg-max keys are wanted.
+    pub probed: usize,
 }
 
 /// The runs of one pass, rows in order.
 pub struct CachedAttention<'a> {
     pub layout: HeadLayout,
     pub runs: Vec<CachedRun<'a>>,
-    /// Per run that asked: probes of all layers, filled as the layers are passed.
+    /// Per probed token, in the order of rows: probes of all layers, filled as the layers are passed.
     pub probes: Vec<Vec<Probe>>,
 }
 
@@ -64,7 +65,7 @@ impl Attend for CachedAttention<'_> {
                     position: run.position,
                     key_values: &run.key_values[layer],
                     masked_heads: run.masked.map(|masked| &masked[heads]),
-                    probe: run.probe,
+                    probed: run.probed,
                 };
                 first_row += run.tokens;
                 placed
@@ -73,7 +74,7 @@ impl Attend for CachedAttention<'_> {
         let mut out = vec![0.0; q.elem_count()];
         let found = with_values(q, |q| forward(InstructionSet::best(), layout, span, &runs, q, &mut out, None))?;
         self.probes.resize_with(found.len(), Vec::new);
-        self.probes.iter_mut().zip(found).for_each(|(of_run, of_layer)| of_run.extend(of_layer));
+        self.probes.iter_mut().zip(found).for_each(|(of_token, of_layer)| of_token.extend(of_layer));
         Ok(Tensor::from_vec(out, q.shape(), q.device())?)
     }
 }

@@ -3,10 +3,13 @@
 //! Requests are served in the order of their prompts, and one that begins like the one before it goes on from that one's
 //! keys and values. They have the bits that computing them again would give, so nothing but the work changes.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::slot::{Beginning, Slot};
-use super::{Limits, Next, Request, Sink, StopReason};
+use super::draft::Drafting;
+use super::slot::{Beginning, Checked, Slot};
+use super::{Limits, Request, Sink};
 use crate::decoder::{CachedAttention, CachedRun, Decoder};
 use crate::heads::HeadMask;
 use crate::kernels::attention::Probe;
@@ -32,6 +35,7 @@ pub fn generate(
     let mut waiting = in_order_of_prompts(requests).into_iter().peekable();
     let mut slots: Vec<Slot> = Vec::new();
     let mut place = 0;
+    let mut drafting = limits.drafts.then(Drafting::default);
     // Of each mask at most one that has stopped, kept until a request of that mask comes.
     let mut left: Vec<Slot> = Vec::new();
     loop {
@@ -63,17 +67,23 @@ pub fn generate(
         if slots.is_empty() {
             return Ok(());
         }
-        let tokens = pass(decoder, &mut slots, limits.rows_per_pass.max(1))?;
-        sink.processed(tokens)?;
-        for slot in &mut slots {
-            for &token in &slot.tokens[slot.reported..] {
-                let next = sink.generated(slot.index, token)?;
-                if next == Next::Stop && slot.stop != Some(StopReason::StopToken) {
-                    slot.stop = Some(StopReason::Sink);
-                }
-            }
-            slot.reported = slot.tokens.len();
+        let rows = limits.rows_per_pass.max(1);
+        if let Some(drafting) = &drafting {
+            draft(drafting, &mut slots, rows);
         }
+        let (tokens, checked) = pass(decoder, &mut slots, rows)?;
+        let (mut tried, mut kept) = (0, 0);
+        for (slot, checked) in slots.iter_mut().zip(checked) {
+            let draft = std::mem::take(&mut slot.draft);
+            if let Some(drafting) = &mut drafting {
+                drafting.learn(&draft, checked);
+            }
+            tried += draft.tokens.len();
+            kept += checked.kept;
+        }
+        sink.processed(tokens - (tried - kept))?;
+        sink.drafted(tried, kept);
+        slots.iter_mut().try_for_each(|slot| slot.report(sink))?;
         // Completed slots leave in order, so that equal runs report in equal order.
         let (done, running): (Vec<Slot>, Vec<Slot>) = slots.into_iter().partition(|slot| slot.stop.is_some());
         slots = running;
@@ -122,75 +132,86 @@ fn check(decoder: &Decoder, masks: usize, index: usize, request: &Request) -> Mo
     Ok(())
 }
 
-/// One pass over the weights: every decoding slot's next token, and prompt chunks in the rows that are left.
-fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<usize> {
-    let decoding =
-        slots.iter().filter(|slot| slot.stop.is_none() && slot.position() >= slot.request.prompt.len()).count();
+/// Drafts for the slots of a pass that only continues sequences: beside prompts every row costs its time in full.
+fn draft(drafting: &Drafting, slots: &mut [Slot], rows: usize) {
+    if slots.iter().any(Slot::is_prefilling) {
+        return;
+    }
+    let streams = slots.iter().filter(|slot| slot.is_decoding()).count();
+    let mut left = rows.saturating_sub(streams);
+    for slot in slots.iter_mut().filter(|slot| slot.is_decoding()) {
+        slot.draft(drafting, left, streams);
+        left -= slot.draft.tokens.len();
+    }
+}
+
+/// One pass over the weights: every decoding slot's next token and its draft, and prompt chunks in the rows that are
+/// left. Returns the number of rows, and per slot what became of its draft.
+fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<(usize, Vec<Checked>)> {
+    let decoding = slots.iter().filter(|slot| slot.is_decoding()).count();
     let mut left = rows.saturating_sub(decoding).max(1);
     let (mut tokens, mut positions, mut runs) = (Vec::new(), Vec::new(), Vec::new());
-    // Per slot that wants logits: its index, the row that gives them, and whether it is probed.
-    let mut wanted: Vec<(usize, usize, bool)> = Vec::new();
-    for (index, slot) in slots.iter_mut().enumerate() {
+    // Per slot: the rows whose logits are wanted, and whether they are probed.
+    let mut wanted: Vec<(Range<usize>, bool)> = vec![(0..0, false); slots.len()];
+    for (slot, wanted) in slots.iter_mut().zip(&mut wanted) {
         if slot.stop.is_some() {
             continue;
         }
-        let prefilling = slot.position() < slot.request.prompt.len();
-        let next = slot.next_tokens(if prefilling { left } else { 1 });
+        let prefilling = slot.is_prefilling();
+        let next = slot.next_tokens(left);
         if next.is_empty() {
             continue;
         }
         if prefilling {
             left -= next.len();
         }
-        let (position, completes) = (slot.position(), slot.completes_prompt(next.len()));
-        let probe = completes && slot.request.probe;
+        let position = slot.position();
+        let of_slot = slot.wanted(next.len());
         positions.extend((position..position + next.len()).map(|position| position as u32));
         tokens.extend_from_slice(&next);
-        if completes {
-            wanted.push((index, tokens.len() - 1, probe));
-        }
+        *wanted = (tokens.len() - of_slot..tokens.len(), slot.request.probe);
         runs.push(CachedRun {
             tokens: next.len(),
             position,
             key_values: &mut slot.key_values,
             masked: slot.masked.as_deref(),
-            probe,
+            probed: if slot.request.probe { of_slot } else { 0 },
         });
     }
+    let nothing = vec![Checked::default(); wanted.len()];
     if tokens.is_empty() {
-        return Ok(0);
+        return Ok((0, nothing));
     }
     let mut attention = CachedAttention { layout: decoder.spec().head_layout(), runs, probes: Vec::new() };
     let hidden = decoder.hidden(&tokens, &positions, &mut attention)?;
     let mut probes = std::mem::take(&mut attention.probes).into_iter();
     drop(attention);
-    if wanted.is_empty() {
-        return Ok(tokens.len());
-    }
     let width = decoder.spec().hidden_size;
     let rows: Vec<f32> = crate::ops::with_values(&hidden, |values| {
-        wanted.iter().flat_map(|&(_, row, _)| values[row * width..(row + 1) * width].to_vec()).collect()
+        let of_slots = wanted.iter().map(|(rows, _)| &values[rows.start * width..rows.end * width]);
+        of_slots.flatten().copied().collect()
     })?;
-    let rows = candle_core::Tensor::from_vec(rows, (wanted.len(), width), hidden.device())?;
+    if rows.is_empty() {
+        return Ok((tokens.len(), nothing));
+    }
+    let shape = (rows.len() / width, width);
+    let rows = candle_core::Tensor::from_vec(rows, shape, hidden.device())?;
     let logits = decoder.logits(&rows)?;
-    for &(index, _, probed) in &wanted {
-        if probed {
-            let found: Vec<Probe> =
-                probes.next().ok_or_else(|| ModelError::internal("a probed row came back without its probe"))?;
-            slots[index].probes.push(found.iter().map(|probe| probe.key).collect());
-            slots[index].probe_gaps.push(found.iter().map(|probe| probe.gap).collect());
+    let vocabulary = decoder.spec().vocabulary_size;
+    let mut logits = logits.as_slice();
+    let mut choosing = Vec::with_capacity(slots.len());
+    for (slot, (rows, probed)) in slots.iter_mut().zip(&wanted) {
+        let (of_slot, rest) = logits.split_at(rows.len() * vocabulary);
+        logits = rest;
+        let of_probes: Vec<Vec<Probe>> = probes.by_ref().take(if *probed { rows.len() } else { 0 }).collect();
+        if *probed && of_probes.len() < rows.len() {
+            return Err(ModelError::internal("a probed row came back without its probe"));
         }
+        choosing.push((slot, of_slot, of_probes));
     }
-    let mut choosing: Vec<&mut Slot> = Vec::with_capacity(wanted.len());
-    let mut wanted = wanted.iter().peekable();
-    for (index, slot) in slots.iter_mut().enumerate() {
-        if wanted.next_if(|&&(wanting, _, _)| wanting == index).is_some() {
-            choosing.push(slot);
-        }
-    }
-    choosing
-        .into_par_iter()
-        .zip(logits.par_chunks_exact(decoder.spec().vocabulary_size))
-        .for_each(|(slot, logits)| slot.accept(logits));
-    Ok(tokens.len())
+    let checked = choosing.into_par_iter().map(|(slot, logits, probes)| {
+        if logits.is_empty() { Checked::default() } else { slot.accept(logits, vocabulary, probes) }
+    });
+    let checked = checked.collect();
+    Ok((tokens.len(), checked))
 }

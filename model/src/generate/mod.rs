@@ -1,5 +1,6 @@
 //! Generation: prompts in, completions out, every row's bits independent of its neighbours.
 
+mod draft;
 mod engine;
 mod sampling;
 mod slot;
@@ -111,11 +112,14 @@ pub struct Limits {
     pub slots: usize,
     /// Bytes of keys and values all requests in flight may hold together.
     pub key_value_bytes: usize,
+    /// Whether tokens that a text probably goes on with are checked several in one pass, where that is likely to save
+    /// time.
+    pub drafts: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows_per_pass: 512, slots: 64, key_value_bytes: 2 << 30 }
+        Self { rows_per_pass: 512, slots: 64, key_value_bytes: 2 << 30, drafts: true }
     }
 }
 
@@ -138,4 +142,6 @@ pub trait Sink {
     fn completed(&mut self, request: usize, completion: Completion) -> ModelResult<()>;
     /// `count` more tokens went through the model (prompt and generated). Return an error to stop.
     fn processed(&mut self, count: usize) -> ModelResult<()>;
+    /// A pass checked `tried` drafted tokens, of which `kept` were what the model chose.
+    fn drafted(&mut self, _tried: usize, _kept: usize) {}
 }

@@ -88,7 +88,7 @@ impl CustomOp3 for Attention {
                 position: 0,
                 key_values,
                 masked_heads: sequence.masked(self.layer, self.layout.query_heads),
-                probe: false,
+                probed: 0,
             })
             .collect();
         let mut out = vec![0.0; q.len()];

@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Mask a twentieth of the heads in every second sequence, as sampling pairs does
     #[arg(long)]
     paired: bool,
+    /// Continue token by token, without checking several drafted tokens in one pass
+    #[arg(long)]
+    no_drafts: bool,
     /// Times that each is measured; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
@@ -57,6 +60,9 @@ struct Line {
     tokens: usize,
     seconds: f64,
     flops: f64,
+    /// Drafted tokens that passes checked, and how many of them were kept.
+    drafted: usize,
+    kept: usize,
 }
 
 /// Executes `retmask model speed`.
@@ -89,6 +95,8 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         ("tokens/s", Align::Right),
         ("GFLOP/s", Align::Right),
         ("share of products", Align::Right),
+        ("drafted", Align::Right),
+        ("kept", Align::Right),
     ]);
     for line in &lines {
         table.row([
@@ -97,6 +105,8 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
             format!("{:.1}", line.tokens as f64 / line.seconds),
             format!("{:.0}", line.flops / line.seconds / 1e9),
             format!("{:.0} %", 100.0 * line.flops / line.seconds / peak),
+            line.drafted.to_string(),
+            line.kept.to_string(),
         ]);
     }
     let threads = rayon::current_num_threads();
@@ -112,7 +122,8 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
 fn as_json(numerics: Numerics, peak: f64, lines: &[Line]) -> serde_json::Value {
     let measured = lines.iter().map(|line| {
         json!({ "what": line.what, "tokens": line.tokens, "seconds": line.seconds,
-            "tokens_per_second": line.tokens as f64 / line.seconds, "flops_per_second": line.flops / line.seconds })
+            "tokens_per_second": line.tokens as f64 / line.seconds, "flops_per_second": line.flops / line.seconds,
+            "drafted": line.drafted, "kept": line.kept })
     });
     json!({ "numerics": numerics.name(), "threads": rayon::current_num_threads(), "product_flops_per_second": peak,
         "measured": measured.collect::<Vec<_>>() })
@@ -129,13 +140,15 @@ fn median(rounds: usize, mut round: impl FnMut() -> Result<Line>) -> Result<Line
 /// Reads one prompt.
 fn prompt(decoder: &Decoder, tokens: usize) -> Result<Line> {
     let request = request(decoder.spec(), 0, tokens, 1, Sampling::Greedy);
-    let clock = run(decoder, &[], &[request], 1)?;
+    let clock = run(decoder, &[], &[request], &Limits::default())?;
     let work = Work { position: 0, tokens, logits: 1 };
     Ok(Line {
         what: format!("prompt of {tokens}"),
         tokens,
         seconds: clock.seconds(),
         flops: forward_flops(decoder.spec(), [work]),
+        drafted: 0,
+        kept: 0,
     })
 }
 
@@ -155,7 +168,8 @@ fn continued(decoder: &Decoder, arguments: &Arguments, streams: usize) -> Result
         })
         .collect();
     let masks = if arguments.paired { vec![masked(spec)] } else { Vec::new() };
-    let clock = run(decoder, &masks, &requests, streams)?;
+    let limits = Limits { slots: streams, drafts: !arguments.no_drafts, ..Limits::default() };
+    let clock = run(decoder, &masks, &requests, &limits)?;
     let alone = sequences == 1;
     // The last token is never fed back.
     let decoded = Work { position: prompt, tokens: new - 1, logits: new - 1 };
@@ -168,7 +182,8 @@ fn continued(decoder: &Decoder, arguments: &Arguments, streams: usize) -> Result
         (false, true) => format!("{streams} streams"),
         (false, false) => format!("{sequences} sequences, {streams} streams"),
     };
-    Ok(Line { what, tokens: counted, seconds, flops: forward_flops(spec, (0..sequences).map(|_| work)) })
+    let flops = forward_flops(spec, (0..sequences).map(|_| work));
+    Ok(Line { what, tokens: counted, seconds, flops, drafted: clock.drafted, kept: clock.kept })
 }
 
 /// A request of arbitrary tokens that nothing ends.
@@ -191,18 +206,19 @@ fn masked(spec: &ModelSpec) -> HeadMask {
     all.filter(|place| (place.layer * heads + place.head) % MASKED_EACH == MASKED_EACH - 1).collect()
 }
 
-fn run(decoder: &Decoder, masks: &[HeadMask], requests: &[Request], streams: usize) -> Result<Clock> {
-    let limits = Limits { slots: streams, ..Limits::default() };
-    let mut clock = Clock { began: Instant::now(), first: 0.0, last: 0.0 };
-    generate(decoder, masks, requests, &limits, &mut clock)?;
+fn run(decoder: &Decoder, masks: &[HeadMask], requests: &[Request], limits: &Limits) -> Result<Clock> {
+    let mut clock = Clock { began: Instant::now(), first: 0.0, last: 0.0, drafted: 0, kept: 0 };
+    generate(decoder, masks, requests, limits, &mut clock)?;
     Ok(clock)
 }
 
-/// When the first and the last token came, in seconds.
+/// When the first and the last token came, in seconds, and what became of drafts.
 struct Clock {
     began: Instant,
     first: f64,
     last: f64,
+    drafted: usize,
+    kept: usize,
 }
 
 impl Clock {
@@ -226,5 +242,10 @@ impl Sink for Clock {
 
     fn processed(&mut self, _count: usize) -> ModelResult<()> {
         Ok(())
+    }
+
+    fn drafted(&mut self, tried: usize, kept: usize) {
+        self.drafted += tried;
+        self.kept += kept;
     }
 }

@@ -26,8 +26,8 @@ pub struct Run<'a> {
     pub key_values: &'a KeyValues,
     /// Per query head: whether its output is multiplied by 0. `None` masks nothing.
     pub masked_heads: Option<&'a [bool]>,
-    /// Whether the arg-max keys of the last token are wanted.
-    pub probe: bool,
+    /// Of how many of the last tokens the arg-max keys are wanted.
+    pub probed: usize,
 }
 
 /// The strongest key of one head for one query.
@@ -41,7 +41,7 @@ pub struct Probe {
 
 /// Attention of all runs. `queries` and `out` are [rows, query_heads, head_dim]; `log_sums` ([rows, query_heads])
 /// receives the logarithm of each softmax denominator where the backward pass will need it. Returns the probes
-/// ([query_heads]) of each run that asked, in order.
+/// ([query_heads]) of each probed token, in the order of rows.
 pub fn forward(
     set: InstructionSet,
     layout: HeadLayout,
@@ -51,49 +51,53 @@ pub fn forward(
     out: &mut [f32],
     log_sums: Option<&mut [f32]>,
 ) -> Vec<Vec<Probe>> {
-    let blocks: Vec<Block> = runs.iter().flat_map(|run| blocks_of(layout, run)).collect();
+    let mut probed = 0;
+    let blocks: Vec<Block> = runs
+        .iter()
+        .flat_map(|run| {
+            let first_probe = probed;
+            probed += run.probed;
+            blocks_of(layout, run, first_probe)
+        })
+        .collect();
     let shared = Shared { out: out.as_mut_ptr(), log_sums: log_sums.map(<[f32]>::as_mut_ptr) };
-    let probes: Vec<Vec<(usize, Probe)>> = blocks
+    let found: Vec<Vec<(usize, usize, Probe)>> = blocks
         .par_iter()
         .map_init(Scratch::default, |scratch, block| {
             // SAFETY: blocks name disjoint (row, head) pairs inside `out` and `log_sums`.
             unsafe { attend(set, layout, span, block, queries, shared, scratch) }
         })
         .collect();
-    let mut collected: Vec<Vec<Probe>> = Vec::new();
-    let mut blocks = blocks.iter().zip(probes).peekable();
-    for run in runs.iter().filter(|run| run.probe) {
-        let mut of_run = vec![Probe { key: 0, gap: 0.0 }; layout.query_heads];
-        while let Some((block, _)) = blocks.peek() {
-            if block.run.first_row > run.first_row {
-                break;
-            }
-            if let Some((block, found)) = blocks.next()
-                && block.run.first_row == run.first_row
-            {
-                found.into_iter().for_each(|(head, probe)| of_run[head] = probe);
-            }
-        }
-        collected.push(of_run);
-    }
-    collected
+    let mut probes = vec![vec![Probe { key: 0, gap: 0.0 }; layout.query_heads]; probed];
+    found.into_iter().flatten().for_each(|(token, head, probe)| probes[token][head] = probe);
+    probes
 }
 
 /// Up to 48 (token, query head) pairs that share a key-value head.
 struct Block<'a> {
     run: &'a Run<'a>,
+    /// The place of the run's first probed token among those of all runs.
+    first_probe: usize,
     key_value_head: usize,
     pairs: Vec<(usize, usize)>,
 }
 
-fn blocks_of<'a>(layout: HeadLayout, run: &'a Run<'a>) -> impl Iterator<Item = Block<'a>> {
+impl Block<'_> {
+    /// The place of a token among the probed ones of all runs.
+    fn probe_of(&self, token: usize) -> Option<usize> {
+        (token + self.run.probed).checked_sub(self.run.tokens).map(|place| self.first_probe + place)
+    }
+}
+
+fn blocks_of<'a>(layout: HeadLayout, run: &'a Run<'a>, first_probe: usize) -> impl Iterator<Item = Block<'a>> {
     (0..layout.key_value_heads).flat_map(move |key_value_head| {
         let heads = key_value_head * layout.group()..(key_value_head + 1) * layout.group();
         let pairs: Vec<(usize, usize)> =
             (0..run.tokens).flat_map(|token| heads.clone().map(move |head| (token, head))).collect();
         // Short runs are cut small, so that all threads find work.
         let rows = if pairs.len() >= 8 * BLOCK_ROWS { BLOCK_ROWS } else { TILE_ROWS };
-        pairs.chunks(rows).map(|pairs| Block { run, key_value_head, pairs: pairs.to_vec() }).collect::<Vec<_>>()
+        let block = |pairs: &[(usize, usize)]| Block { run, first_probe, key_value_head, pairs: pairs.to_vec() };
+        pairs.chunks(rows).map(block).collect::<Vec<_>>()
     })
 }
 
@@ -183,7 +187,7 @@ fn attend_tile(
         scores[..begin].fill(f32::NEG_INFINITY);
         scores[end..].fill(f32::NEG_INFINITY);
         let largest = scale_and_maximum(set, &mut scores[begin..end], scale);
-        if run.probe && block.pairs[row].0 + 1 == run.tokens {
+        if block.probe_of(block.pairs[row].0).is_some() {
             for (key, &score) in scores.iter().enumerate() {
                 if score > state.best.0 {
                     state.second = state.best.0;
@@ -267,14 +271,14 @@ unsafe fn attend(
     queries: &[f32],
     shared: Shared,
     scratch: &mut Scratch,
-) -> Vec<(usize, Probe)> {
+) -> Vec<(usize, usize, Probe)> {
     let HeadLayout { query_heads, head_dim, .. } = layout;
     let (run, padded) = (block.run, layout.padded_dim());
     let masked = |head: usize| run.masked_heads.is_some_and(|masked| masked[head]);
     let place = |token: usize, head: usize| (run.first_row + token) * query_heads + head;
     let height = block.pairs.len();
     // A block of masked heads alone costs nothing, unless their attention is being watched.
-    if !run.probe && block.pairs.iter().all(|&(_, head)| masked(head)) {
+    if run.probed == 0 && block.pairs.iter().all(|&(_, head)| masked(head)) {
         for &(token, head) in &block.pairs {
             // SAFETY: see above.
             unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) }
@@ -329,10 +333,10 @@ unsafe fn attend(
             // SAFETY: as above.
             unsafe { *log_sums.add(place(token, head)) = log_sum as f32 };
         }
-        if run.probe && token + 1 == run.tokens {
+        if let Some(place) = block.probe_of(token) {
             let probability = |score: f32| exp(score - state.maximum) / state.sum;
             let gap = probability(state.best.0) - probability(state.second);
-            probes.push((head, Probe { key: state.best.1 as u32, gap }));
+            probes.push((place, head, Probe { key: state.best.1 as u32, gap }));
         }
     }
     probes

@@ -201,6 +201,22 @@ impl KeyValues {
         Some(Self { length: tokens, panels, ..*self })
     }
 
+    /// Takes back all but the first `tokens` tokens, of those that were appended last and together: what was dropped before
+    /// them is not seen by what comes instead either.
+    pub fn truncate(&mut self, tokens: usize) {
+        if tokens >= self.length {
+            return;
+        }
+        self.length = tokens;
+        self.panels.truncate(tokens.div_ceil(PANEL).saturating_sub(self.dropped));
+        let used = tokens % PANEL;
+        if used > 0
+            && let Some(last) = self.panels.back_mut()
+        {
+            Arc::make_mut(last).clear_from(self.layout, used);
+        }
+    }
+
     /// Drops the tiles that end before the first key the next token sees.
     fn drop_unseen(&mut self) {
         let first_panel = first_key(self.span, self.length) / KEY_TILE * (KEY_TILE / PANEL);

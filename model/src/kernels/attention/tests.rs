@@ -72,7 +72,7 @@ fn run_whole(
         position: 0,
         key_values: &key_values,
         masked_heads: Some(masked),
-        probe: false,
+        probed: 0,
     };
     let mut out = vec![0.0; case.q.len()];
     let mut log_sums = vec![0.0; case.tokens * LAYOUT.query_heads];
@@ -112,9 +112,10 @@ fn chunks_and_instruction_sets_change_no_bit() {
     for (span, numerics) in spans.into_iter().flat_map(|span| Numerics::ALL.map(|numerics| (span, numerics))) {
         let (expected, _) = run_whole(InstructionSet::Portable, numerics, &case, span, &none);
         for set in InstructionSet::available() {
+            let mut alone = Vec::new();
             for chunk in [1, 7, 128, 301] {
                 let mut key_values = KeyValues::new(LAYOUT, span, numerics);
-                let mut out = Vec::new();
+                let (mut out, mut found) = (Vec::new(), Vec::new());
                 for start in (0..case.tokens).step_by(chunk) {
                     let end = (start + chunk).min(case.tokens);
                     key_values
@@ -125,18 +126,30 @@ fn chunks_and_instruction_sets_change_no_bit() {
                         position: start,
                         key_values: &key_values,
                         masked_heads: None,
-                        probe: true,
+                        probed: (end - start).min(2),
                     };
                     let mut part = vec![0.0; (end - start) * width];
                     let probes =
                         forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
-                    assert_eq!(probes.len(), 1);
+                    assert_eq!(probes.len(), (end - start).min(2));
+                    found.extend(probes);
                     out.extend(part);
                     let most = KeyValues::most_bytes(LAYOUT, span, numerics, case.tokens, chunk);
                     assert!(key_values.held_bytes() <= most, "{} of {most}", key_values.held_bytes());
                 }
                 assert_eq!(key_values.len(), case.tokens);
                 assert!(out.iter().map(|x| x.to_bits()).eq(expected.iter().map(|x| x.to_bits())), "{set:?} {chunk}");
+                // Token by token all are probed, in chunks the last two of each.
+                if chunk == 1 {
+                    alone = found;
+                } else {
+                    let last_two = |start: usize| (start + chunk).min(case.tokens).saturating_sub(2).max(start);
+                    let places = (0..case.tokens)
+                        .step_by(chunk)
+                        .flat_map(|start| last_two(start)..(start + chunk).min(case.tokens));
+                    let expected: Vec<_> = places.map(|place| alone[place].clone()).collect();
+                    assert_eq!(found, expected, "{set:?} {chunk}");
+                }
             }
         }
     }
@@ -154,7 +167,7 @@ fn the_probe_names_the_strongest_key() {
         .for_each(|(key, query)| *key = query * 5.0);
     let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Full, Numerics::F32);
     key_values.append(&case.k, &case.v);
-    let base = Run { first_row: 0, tokens: 200, position: 0, key_values: &key_values, masked_heads: None, probe: true };
+    let base = Run { first_row: 0, tokens: 200, position: 0, key_values: &key_values, masked_heads: None, probed: 1 };
     let mut out = vec![0.0; case.q.len()];
     let probes = forward(InstructionSet::best(), LAYOUT, AttentionSpan::Full, &[base], &case.q, &mut out, None);
     assert_eq!(probes[0][4].key, 150);
@@ -212,6 +225,24 @@ fn a_window_keeps_no_more_than_itself_a_tile_and_a_chunk() {
     // 39 + 127 + 10 tokens fill 6 panels of 32 at most; all 2,000 would fill 63.
     assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Window(window), Numerics::F32, tokens, chunk), largest);
     assert_eq!(KeyValues::most_bytes(LAYOUT, AttentionSpan::Full, Numerics::F32, tokens, chunk), largest / 6 * 63);
+}
+
+#[test]
+fn what_is_taken_back_leaves_nothing() {
+    let case = case(70);
+    let width = LAYOUT.key_value_heads * LAYOUT.head_dim;
+    for (numerics, tokens) in Numerics::ALL.into_iter().flat_map(|numerics| [31, 32, 45, 66].map(|t| (numerics, t))) {
+        let mut direct = KeyValues::new(LAYOUT, AttentionSpan::Window(9), numerics);
+        direct.append(&case.k[..tokens * width], &case.v[..tokens * width]);
+        let mut taken_back = direct.clone();
+        for drafted in [1, 4] {
+            taken_back.append(&case.v[..drafted * width], &case.k[..drafted * width]);
+            taken_back.truncate(tokens);
+            assert_eq!(format!("{taken_back:?}"), format!("{direct:?}"), "{numerics} {tokens} {drafted}");
+        }
+        taken_back.truncate(tokens + 1);
+        assert_eq!(taken_back.len(), tokens, "there is nothing to take back");
+    }
 }
 
 #[test]
