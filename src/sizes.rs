@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     let number: f64 = number.trim().parse().map_err(|_| expected())?;
     let bytes = number * unit as f64;
     // 2^63: no size reaches it, and below it the conversion is exact enough.
-    if number.is_finite() && bytes >= 1.0 && bytes < 9.2e18 { Ok(bytes.round() as u64) } else { Err(expected()) }
+    if (1.0..9.2e18).contains(&bytes) { Ok(bytes.round() as u64) } else { Err(expected()) }
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ fn the_papers_variants_are_declared_over_one_scoring_stage() {
                 mask => format!("pairs[mask={mask}]"),
             };
             let at = |stage: &str| format!("{stage}[training={training}]");
-            assert_eq!(reads(&stages, &at("dpo"), "pairs"), [pairs.clone()], "{file}");
+            assert_eq!(reads(&stages, &at("dpo"), "pairs"), std::slice::from_ref(&pairs), "{file}");
             assert_eq!(reads(&stages, &at("reference"), "pairs"), [pairs], "{file}");
             assert_eq!(reads(&stages, &at("dpo"), "reference"), [at("reference")], "{file}");
             assert_eq!(reads(&stages, &at("trained-scores"), "model"), [at("dpo")], "{file}");

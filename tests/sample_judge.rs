@@ -89,8 +89,8 @@ fn counts(workspace: &Workspace) -> BTreeMap<String, u64> {
 
 /// How many rows of a stage were reused, of how many.
 fn reused(said: &str, stage: &str) -> (u64, u64) {
-    let events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let found = events.filter(|event| event["event"] == "stage-finished" && event["stage"] == stage).last();
+    let mut events = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let found = events.rfind(|event| event["event"] == "stage-finished" && event["stage"] == stage);
     let rows = &found.expect("the stage ran")["rows"];
     (rows["reused"].as_u64().unwrap(), rows["total"].as_u64().unwrap())
 }
@@ -159,7 +159,7 @@ fn the_best_of_several_is_chosen_and_the_worst_rejected_whatever_the_judge_does_
     let (code, said) = run(&workspace, &service, "win-lose", &other);
     assert_eq!(code, Some(0), "{said}");
     assert!(service.asked().iter().all(|asked| question(&asked.body).starts_with("R Say ")));
-    let events = parse(said.lines().filter(|line| line.contains("stage-finished")).last().expect("an event"));
+    let events = parse(said.lines().rfind(|line| line.contains("stage-finished")).expect("an event"));
     assert_eq!(events[0]["stage"], "win-lose");
 }
 

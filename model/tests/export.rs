@@ -117,7 +117,7 @@ fn a_masked_copy_has_exactly_the_logprobs_of_the_mask() {
     let logprobs = |model: &Checkpoint, mask: Option<&HeadMask>| {
         let decoder = Decoder::load(model, Numerics::F32).expect("a decoder");
         let values = token_logprobs(&decoder, mask, &sequences, &mut |_| Ok(())).expect("log-probabilities");
-        values.into_iter().flatten().map(f64::from).map(f64::to_bits).collect::<Vec<u64>>()
+        values.into_iter().flatten().map(f64::to_bits).collect::<Vec<u64>>()
     };
     let plain = logprobs(&model, None);
     for masked in [&heads[..1], &heads[1..], &heads[..]] {

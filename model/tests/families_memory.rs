@@ -42,7 +42,7 @@ const LAYERS: usize = 4;
 /// Olmo-3's alternation, or windows nowhere.
 fn spec(windows: bool) -> ModelSpec {
     let span = |layer: usize| {
-        if windows && (layer + 1) % 4 != 0 { AttentionSpan::Window(WINDOW) } else { AttentionSpan::Full }
+        if windows && !(layer + 1).is_multiple_of(4) { AttentionSpan::Window(WINDOW) } else { AttentionSpan::Full }
     };
     ModelSpec {
         family: Family::Olmo3,

@@ -237,8 +237,9 @@ fn answers_are_found_in_real_predictions_as_in_the_reference() {
     for vector in &vectors {
         let Some(expected) = vector["parsed_output"].as_str() else { continue };
         let rows = lines(&folder.join(text(vector, "file")));
-        let id = number(vector, "id").to_string();
-        let row = rows.iter().find(|row| row["id"] == id.as_str() || row["id"].to_string() == id).unwrap();
+        let id = number(vector, "id");
+        let named = id.to_string();
+        let row = rows.iter().find(|row| row["id"] == named.as_str() || row["id"] == id).unwrap();
         assert_eq!(parse_output(text(row, "prediction"), "Answer:"), expected, "{vector}");
         parsed += 1;
     }

@@ -76,7 +76,7 @@ impl BatchSource for Data {
     }
 
     fn evaluation(&mut self, steps_done: usize) -> ModelResult<Option<MicroBatch>> {
-        Ok((steps_done % 3 == 0).then(|| MicroBatch {
+        Ok(steps_done.is_multiple_of(3).then(|| MicroBatch {
             sequences: vec![sequence(b"measured", 20)],
             objective: Box::new(CrossEntropy { step_tokens: 19 }),
             name: "what is measured".into(),

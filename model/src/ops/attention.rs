@@ -29,6 +29,7 @@ impl PackedSequence {
 
 /// Causal attention within each sequence. `queries` is [rows, query_heads * head_dim], `keys` and `new_values`
 /// [rows, key_value_heads * head_dim], already rotated; the sequences cover the rows in order.
+#[expect(clippy::too_many_arguments, reason = "three tensors, and what is known of them")]
 pub fn attention(
     layout: HeadLayout,
     span: AttentionSpan,

@@ -53,7 +53,7 @@ impl<'a> Decoder<'a> {
             _ => return Err(self.wrong_type(&visitor)),
         };
         // A key holds finite numbers only, and a number that overflows is a slip. -0 and 0 are one number.
-        if !(number.abs() <= largest) {
+        if number.is_nan() || number.abs() > largest {
             return Err(DecodeError::wrong_type(self.node, "a finite number"));
         }
         visitor.visit_f64(number + 0.0).map_err(|error: DecodeError| error.at(self.node))

@@ -57,7 +57,7 @@ pub fn fill(text: &str, inputs: &Inputs, outputs: &Outputs, scratch: &Path) -> S
 /// The first placeholder, what stands before it and what follows.
 fn next(text: &str) -> Option<(&str, Place<'_>, &str)> {
     for (start, _) in text.match_indices('{') {
-        let Some(length) = text[start..].find('}') else { return None };
+        let length = text[start..].find('}')?;
         let inside = &text[start + 1..start + length];
         let plain = |name: &&str| {
             !name.is_empty()

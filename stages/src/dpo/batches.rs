@@ -114,7 +114,7 @@ impl BatchSource for Batches<'_> {
 
     /// The held-out pairs, every `evaluate-every` steps and after the last.
     fn evaluation(&mut self, steps_done: usize) -> ModelResult<Option<MicroBatch>> {
-        let asked = self.parameters.evaluate_every.is_some_and(|every| steps_done % every == 0);
+        let asked = self.parameters.evaluate_every.is_some_and(|every| steps_done.is_multiple_of(every));
         if self.held_out.is_empty() || !(asked || steps_done == self.steps.len()) {
             return Ok(None);
         }

@@ -144,7 +144,7 @@ fn every_flipped_byte_is_found_and_costs_its_row_only() {
         let mut damaged = sound.clone();
         damaged[at] ^= 0x40;
         fs::write(&path, &damaged).unwrap();
-        assert_eq!(fixture.store.check_rows(false).unwrap().damaged, [path.clone()], "byte {at}");
+        assert_eq!(fixture.store.check_rows(false).unwrap().damaged, std::slice::from_ref(&path), "byte {at}");
         let mut map = fixture.map();
         let found: Vec<Option<Vec<u8>>> = rows.clone().map(|row| map.get(&key(row)).unwrap()).collect();
         for (row, found) in rows.clone().zip(&found) {

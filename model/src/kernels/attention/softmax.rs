@@ -61,11 +61,13 @@ fn exp_below_zero(x: f32) -> f32 {
     let bounded = if x > LOWEST { x } else { LOWEST };
     let rounded = bounded.mul_add(LOG2_E, ROUND);
     let rest = bounded.mul_add(LOG2_E, -(rounded - ROUND));
+    #[expect(clippy::approx_constant, reason = "fitted with the others, not the nearest to ln 2")]
+    const LINEAR: f32 = 6.931_47e-1;
     let mut p = 1.326_472e-3_f32;
     p = p.mul_add(rest, 9.671_514e-3);
     p = p.mul_add(rest, 5.550_733_6e-2);
     p = p.mul_add(rest, 2.402_224_2e-1);
-    p = p.mul_add(rest, 6.931_47e-1);
+    p = p.mul_add(rest, LINEAR);
     p = p.mul_add(rest, 1.0);
     let result = f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 23));
     if x < LOWEST { 0.0 } else { result }
