@@ -28,5 +28,9 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 fn main() -> std::process::ExitCode {
     // SAFETY: an option of the allocator, set before any thread is started.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PAGES_KEPT) };
-    cli::main()
+    let code = cli::main();
+    // Otherwise it would give back every page by itself before the process ends, which gives back all at once.
+    // SAFETY: as above; other threads may be there and read the option, which is atomic.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) };
+    code
 }

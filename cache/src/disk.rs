@@ -88,6 +88,15 @@ pub(crate) fn remove_file(path: &Path) -> CacheResult<()> {
     step().and_then(|()| fs::remove_file(path)).map_err(|error| CacheError::store_io("remove", path, &error))
 }
 
+/// Removes a file of the store that another process may remove as well; says whether it was there.
+pub(crate) fn remove_if_there(path: &Path) -> CacheResult<bool> {
+    match step().and_then(|()| fs::remove_file(path)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(CacheError::store_io("remove", path, &error)),
+    }
+}
+
 /// Sets the rights of a file of the store.
 pub(crate) fn set_mode(path: &Path, mode: u32) -> CacheResult<()> {
     step()

@@ -15,8 +15,8 @@ const MAX_NOTE: u64 = 200;
 #[derive(Debug)]
 pub struct KeyLock {
     path: PathBuf,
-    // Closing the file releases the lock, after `drop` removed its name.
-    _file: File,
+    // Released after `drop` removed its name.
+    _hold: Hold,
 }
 
 impl Drop for KeyLock {
@@ -28,8 +28,21 @@ impl Drop for KeyLock {
 
 /// A lock without a note, shared or not. Released when dropped.
 #[derive(Debug)]
-pub(crate) struct Hold {
-    _file: File,
+pub(crate) struct Hold(File);
+
+impl Hold {
+    /// Of a file that is locked.
+    pub(crate) fn of(file: File) -> Self {
+        Self(file)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // Closing is not enough: a program that is being started at this moment has the file open as well, until it has
+        // become that program, and would keep the lock so long. Where this fails, closing remains.
+        let _ = self.0.unlock();
+    }
 }
 
 /// A lock taken, or who holds it (as far as known).
@@ -53,7 +66,7 @@ pub(crate) fn try_key(path: &Path, note: &str) -> CacheResult<Attempt> {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         if is_still_at(&file, path).map_err(failed)? {
-            let lock = KeyLock { path: path.to_path_buf(), _file: file.try_clone().map_err(failed)? };
+            let lock = KeyLock { path: path.to_path_buf(), _hold: Hold(file.try_clone().map_err(failed)?) };
             file.set_len(0).and_then(|()| file.write_all(note.as_bytes())).map_err(failed)?;
             return Ok(Attempt::Held(lock));
         }
@@ -65,21 +78,21 @@ pub(crate) fn try_key(path: &Path, note: &str) -> CacheResult<Attempt> {
 pub(crate) fn wait_shared(path: &Path) -> CacheResult<Hold> {
     let file = open(path)?;
     file.lock_shared().map_err(|error| CacheError::store_io("lock", path, &error))?;
-    Ok(Hold { _file: file })
+    Ok(Hold(file))
 }
 
 /// Takes the lock in `path` alone, waiting for all who have it.
 pub(crate) fn wait_exclusive(path: &Path) -> CacheResult<Hold> {
     let file = open(path)?;
     file.lock().map_err(|error| CacheError::store_io("lock", path, &error))?;
-    Ok(Hold { _file: file })
+    Ok(Hold(file))
 }
 
 /// Takes the lock in `path` alone if it is free.
 pub(crate) fn try_exclusive(path: &Path) -> CacheResult<Option<Hold>> {
     let file = open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Hold { _file: file })),
+        Ok(()) => Ok(Some(Hold(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(CacheError::store_io("lock", path, &error)),
     }
@@ -121,5 +134,30 @@ pub(crate) fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
         Ok(now) => Ok((now.dev(), now.ino()) == (held.dev(), held.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that is being started has a copy of every open file until it has become its program. Such a copy, made
+    /// here by hand, keeps no lock.
+    #[test]
+    fn a_lock_that_was_given_back_is_free_whoever_has_a_copy_of_its_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("lock");
+        let held = try_exclusive(&path).expect("lock").expect("free");
+        let copy = held.0.try_clone().expect("a copy");
+        assert!(try_exclusive(&path).expect("lock").is_none());
+        drop(held);
+        assert!(try_exclusive(&path).expect("lock").is_some());
+        drop(copy);
+        let Attempt::Held(of_key) = try_key(&path, "me").expect("lock") else { panic!("free") };
+        let copy = of_key._hold.0.try_clone().expect("a copy");
+        drop(of_key);
+        // The name is gone; who opened the file before is let in as well.
+        assert!(copy.try_clone().expect("a copy").try_lock().is_ok());
+        assert!(!path.exists());
     }
 }

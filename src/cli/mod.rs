@@ -176,7 +176,6 @@ impl ForceArguments {
 
 /// Parses the command line, runs the command, reports its error and gives the exit code.
 pub fn main() -> ExitCode {
-    memory::keep_small();
     let arguments = Arguments::parse();
     let printer = Printer::new(arguments.global.color, arguments.global.quiet, arguments.global.json);
     settings::install_panic_message();

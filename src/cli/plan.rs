@@ -1,10 +1,12 @@
 //! `retmask plan`: what a run would do and why, without doing it.
 
+use std::mem::ManuallyDrop;
+
 use anstyle::{AnsiColor, Style};
 use retmask_cache::Store;
 
 use super::{ForceArguments, OnlyArguments, PipelineArguments, Settings};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::{Align, Table};
 use crate::pipeline::Pipeline;
 use crate::plan::{HubSources, Planner, SourceState, StagePlan, State, plan_json};
@@ -29,21 +31,24 @@ pub struct Arguments {
 /// # Errors
 /// `Input` with every fault of the file and its place; `Environment` when the store cannot be read.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
-    let pipeline = arguments.pipeline.read()?.only(&arguments.only.only)?;
+    // What is large is never taken apart: it goes with the process, which ends with the command.
+    let pipeline = &*ManuallyDrop::new(arguments.pipeline.read()?.only(&arguments.only.only)?);
     let store = Store::open(&settings.cache_folder()?)?;
     let printer = &settings.printer;
-    let hub = HubSources::open(&pipeline, &store, arguments.locked)?;
-    for stale in hub.stale(&pipeline) {
+    let hub = HubSources::open(pipeline, &store, arguments.locked)?;
+    for stale in hub.stale(pipeline) {
         printer.warn(&format!("{stale}; it is not used"));
     }
-    let mut planner = Planner::new(&pipeline, &store)?;
-    planner.force(arguments.force.stages(&pipeline)?);
+    let mut planner = ManuallyDrop::new(Planner::new(pipeline, &store)?);
+    planner.force(arguments.force.stages(pipeline)?);
     planner.find_hub_sources(&hub)?;
-    let plan = planner.plan()?;
+    let plan = ManuallyDrop::new(planner.plan()?);
     if printer.json() {
-        return printer.data(&format!("{}\n", plan_json(&planner, &plan)));
+        let text = serde_json::to_string(&plan_json(&planner, &plan));
+        let text = text.map_err(|error| Error::internal(format!("the plan cannot be written as JSON: {error}")))?;
+        return printer.data(&format!("{text}\n"));
     }
-    let mut text = table(&pipeline, &plan).render(*printer);
+    let mut text = table(pipeline, &plan).render(*printer);
     let count = |wanted: fn(&State) -> bool| plan.iter().filter(|stage| wanted(&stage.state)).count();
     text += &format!(
         "{} to run, {} depend on them, {} in the store\n",

@@ -1,6 +1,7 @@
 //! `retmask run`: executes a pipeline and says what came of it.
 
 use std::io::IsTerminal;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,16 +55,17 @@ pub struct Arguments {
 /// `Input` with every fault of the file and its place, or for missing sources; else as the first stage that failed.
 pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let interrupts = Interrupts::catch()?;
-    let pipeline = arguments.pipeline.read()?.only(&arguments.only.only)?;
+    // What is large is never taken apart: it goes with the process, which ends with the command.
+    let pipeline = &*ManuallyDrop::new(arguments.pipeline.read()?.only(&arguments.only.only)?);
     let store = Store::open(&settings.cache_folder()?)?;
     let _in_use = store.begin_use()?;
     let printer = settings.printer;
-    let hub = HubSources::open(&pipeline, &store, arguments.locked)?;
-    for stale in hub.stale(&pipeline) {
+    let hub = HubSources::open(pipeline, &store, arguments.locked)?;
+    for stale in hub.stale(pipeline) {
         printer.warn(&format!("{stale}; it is not used"));
     }
-    let mut planner = Planner::new(&pipeline, &store)?;
-    planner.force(arguments.force.stages(&pipeline)?);
+    let mut planner = ManuallyDrop::new(Planner::new(pipeline, &store)?);
+    planner.force(arguments.force.stages(pipeline)?);
     run::require_sources(&planner)?;
     let mut reporters: Vec<Box<dyn Reporter>> = Vec::new();
     let mut json_failure = None;
@@ -72,13 +74,13 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         json_failure = Some(failure);
         reporters.push(Box::new(reporter));
     } else if !printer.quiet() && std::io::stderr().is_terminal() {
-        reporters.push(Box::new(Bars::new(&pipeline, printer.color_error())));
+        reporters.push(Box::new(Bars::new(pipeline, printer.color_error())));
     } else if !printer.quiet() {
         reporters.push(Box::new(Lines::new(printer)));
     }
     let events = Arc::new(Events::new(reporters));
     run::fetch_sources(&mut planner, &hub, &events)?;
-    let plan = planner.plan()?;
+    let plan = ManuallyDrop::new(planner.plan()?);
     let remote = remote(arguments, settings)?;
     let options = Options {
         remote,
@@ -89,7 +91,7 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         only: arguments.only.only.clone(),
         keep_going: arguments.keep_going,
         lock: hub.lock_file(),
-        plan,
+        plan: &plan,
     };
     let outcome = run::run(&planner, options, events, &interrupts)?;
     if let Some(failure) = json_failure
@@ -98,12 +100,12 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
         return Err(error);
     }
     if !printer.json() {
-        printer.data(&summary(&pipeline, &outcome, settings))?;
+        printer.data(&summary(pipeline, &outcome, settings))?;
         for text in reports(&store, &outcome, settings)? {
             printer.data(&text)?;
         }
     }
-    conclude(&pipeline, outcome)
+    conclude(pipeline, outcome)
 }
 
 /// The GPUs that stages share: those that were named, those this process may see, else those that the driver lists.

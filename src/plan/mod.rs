@@ -82,7 +82,7 @@ pub enum State {
 pub struct StagePlan {
     pub stage: StageIndex,
     /// `None` while it depends on others.
-    pub resolved: Option<Resolved>,
+    pub resolved: Option<Arc<Resolved>>,
     pub state: State,
 }
 
@@ -344,7 +344,7 @@ impl<'a> Planner<'a> {
                 },
                 None => self.unresolved(index, &results, &mut absent),
             };
-            plan.push(StagePlan { stage: index, resolved, state });
+            plan.push(StagePlan { stage: index, resolved: resolved.map(Arc::new), state });
         }
         Ok(plan)
     }

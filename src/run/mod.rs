@@ -37,7 +37,7 @@ use folder::{RunFolder, RunState, SourceFacts, versions};
 use schedule::{Budget, Scheduler};
 
 /// What to run with.
-pub struct Options {
+pub struct Options<'p> {
     /// CPUs that running stages share.
     pub cpus: NonZeroUsize,
     /// GPUs that running stages share, by their ids.
@@ -55,7 +55,7 @@ pub struct Options {
     /// A store elsewhere to share results with.
     pub remote: Option<RunRemote>,
     /// What is to happen.
-    pub plan: Vec<StagePlan>,
+    pub plan: &'p [StagePlan],
 }
 
 /// How a run went.
@@ -94,7 +94,12 @@ pub fn require_sources(planner: &Planner<'_>) -> Result<()> {
 ///
 /// # Errors
 /// `Environment` when the store cannot be used. Stages that fail are in the outcome.
-pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interrupts: &Interrupts) -> Result<Outcome> {
+pub fn run(
+    planner: &Planner<'_>,
+    options: Options<'_>,
+    events: Arc<Events>,
+    interrupts: &Interrupts,
+) -> Result<Outcome> {
     let began = Instant::now();
     let pipeline = planner.pipeline();
     let folder = RunFolder::create(planner.store(), pipeline)?;
@@ -115,7 +120,7 @@ pub fn run(planner: &Planner<'_>, options: Options, events: Arc<Events>, interru
         lock: options.lock,
     };
     folder.write_json("run.json", &facts)?;
-    folder.write_json("plan.json", &plan_json(planner, &options.plan))?;
+    folder.write_json("plan.json", &plan_json(planner, options.plan))?;
     for (index, text) in pipeline.texts.files().enumerate() {
         let name = if index == 0 { "pipeline.yaml".to_owned() } else { format!("extended-{index}.yaml") };
         folder.write(&name, text.as_bytes())?;

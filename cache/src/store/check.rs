@@ -143,6 +143,8 @@ impl Store {
             // Damaged blobs are problems of their own, which repairing has made missing ones.
             Peeked::Sound(record, _) => match first_missing(&record, self)? {
                 None => check.records += 1,
+                // Collected since it was read: the record goes before its blobs.
+                Some(_) if is_gone(path) => {}
                 Some(what) => {
                     let repair = if repair { Some(self.drop_record(key, path, &record)?) } else { None };
                     check.problem(path, format!("the record of key {key} has lost its result: {what}"), repair);
@@ -161,16 +163,24 @@ impl Store {
         if first_missing(record, self)?.is_none() {
             return Ok("made again meanwhile".to_owned());
         }
-        disk::remove_file(path)?;
+        disk::remove_if_there(path)?;
         Ok("the record was removed; the result is made again when next wanted".to_owned())
     }
 
     /// Something that is not the store's own.
     fn foreign(&self, path: &Path, repair: bool, check: &mut Check) -> CacheResult<()> {
+        if is_gone(path) {
+            return Ok(());
+        }
         let repair = if repair { Some(format!("put aside as {}", self.set_aside(path)?.display())) } else { None };
         check.problem(path, "it does not belong into the store".to_owned(), repair);
         Ok(())
     }
+}
+
+/// Whether another process removed a file or folder since it was listed.
+fn is_gone(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 impl Check {

@@ -109,7 +109,7 @@ impl Store {
     fn remove_records(&self, victims: &[(PathBuf, Removed)]) -> CacheResult<()> {
         let mut touched = BTreeSet::new();
         for (path, removed) in victims {
-            disk::remove_file(path)?;
+            disk::remove_if_there(path)?;
             let folder = self.layout().records(&removed.key);
             // Another record of the key, which this program cannot read, keeps its folder.
             if fs::remove_dir(&folder).is_err() {
@@ -131,10 +131,7 @@ impl Store {
             self.refresh(inventory)?;
             let live = self.live_blobs(inventory, &BTreeSet::new())?;
             for digest in batch.iter().filter(|digest| !live.contains(digest)) {
-                let path = self.layout().blob(digest);
-                if fs::symlink_metadata(&path).is_ok() {
-                    disk::remove_file(&path)?;
-                }
+                disk::remove_if_there(&self.layout().blob(digest))?;
                 inventory.blobs.remove(digest);
             }
         }

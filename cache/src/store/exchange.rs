@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Store;
 use super::archive::is_name;
 use super::arrivals::Arrivals;
+use super::blobs::BlobState;
 use super::layout::{Layout, blob_place, records_place};
 use super::records::{Committed, MissReason, Parts, first_missing};
 use crate::record::{Form, MAX_BYTES, Record};
@@ -217,21 +219,31 @@ impl Store {
                 return Ok(());
             }
             let path = self.layout().blob(digest);
-            let mut file = hash::open(&path, false).map_err(|error| CacheError::store_io("read", &path, &error))?;
-            if remote.send(&name, &mut file, digest, stop)? {
-                let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
-                (sent.blobs, sent.bytes) = (sent.blobs + 1, sent.bytes + size);
-            } else {
-                let state = self.put_aside_if_same(&file, &path)?;
-                let reason = super::records::lost(port, digest, state);
-                *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
-            }
+            let state = match hash::open(&path, false) {
+                Ok(mut file) => {
+                    if remote.send(&name, &mut file, digest, stop)? {
+                        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+                        (sent.blobs, sent.bytes) = (sent.blobs + 1, sent.bytes + size);
+                        return Ok(());
+                    }
+                    self.put_aside_if_same(&file, &path)?
+                }
+                // Put aside by another process since then.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => BlobState::Missing,
+                Err(error) => return Err(CacheError::store_io("read", &path, &error)),
+            };
+            *lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(super::records::lost(port, digest, state));
             Ok(())
         })?;
         if let Some(reason) = lost.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Ok(Err(reason));
         }
-        let bytes = fs::read(&path).map_err(|error| CacheError::store_io("read the record", &path, &error))?;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // Put aside by another process since then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(MissReason::NoRecord)),
+            Err(error) => return Err(CacheError::store_io("read the record", &path, &error)),
+        };
         let mut sent = sent.into_inner().unwrap_or_else(PoisonError::into_inner);
         let name = format!("{}/{}", records_place(key), Layout::record_name(&digest));
         sent.fresh = if anew { remote.put_over(&name, bytes).map(|()| true)? } else { remote.put(&name, bytes)? };

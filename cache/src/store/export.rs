@@ -25,6 +25,7 @@ impl Store {
     /// that does not exist. Environment: it cannot be written.
     pub fn export(&self, output: &Output, destination: &Path, overwrite: bool) -> CacheResult<Option<MissReason>> {
         output.check().map_err(|why| CacheError::internal(format!("output `{}`: {why}", output.port)))?;
+        self.keep_while_read(output)?;
         let unfinished = Unfinished::beside(destination, output.form, overwrite)?;
         let lost = match output.form {
             Form::File => self.copy_out(&output.port, &output.blob, output.size, false, unfinished.path())?,
@@ -72,7 +73,13 @@ impl Store {
         }
         let blob = self.layout().blob(digest);
         let unreadable = |error: io::Error| CacheError::store_io("read", &blob, &error);
-        let mut source = hash::open(&blob, false).map_err(unreadable)?;
+        let missing = || MissReason::MissingBlob { port: port.to_owned(), digest: *digest };
+        let mut source = match hash::open(&blob, false) {
+            Ok(file) => file,
+            // Removed by another process since then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(missing())),
+            Err(error) => return Err(unreadable(error)),
+        };
         let copied = copy_hashing(&mut source, size, executable, target, self.options().durability, &unreadable)?;
         if copied == *digest {
             return Ok(None);
@@ -81,7 +88,7 @@ impl Store {
             BlobState::Damaged(quarantined) => {
                 MissReason::DamagedBlob { port: port.to_owned(), digest: *digest, quarantined }
             }
-            _ => MissReason::MissingBlob { port: port.to_owned(), digest: *digest },
+            _ => missing(),
         }))
     }
 }

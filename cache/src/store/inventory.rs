@@ -184,9 +184,12 @@ impl Store {
     pub fn areas(&self) -> CacheResult<Vec<Area>> {
         let mut areas = Vec::new();
         for folder in list(self.root())? {
-            let metadata =
-                fs::symlink_metadata(&folder).map_err(|error| CacheError::store_io("read", &folder, &error))?;
-            if metadata.is_dir() {
+            let is_folder = match fs::symlink_metadata(&folder) {
+                Ok(metadata) => metadata.is_dir(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => return Err(CacheError::store_io("read", &folder, &error)),
+            };
+            if is_folder {
                 let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let mut area = Area { name, files: 0, bytes: 0 };
                 count(&folder, &mut area)?;

@@ -1,7 +1,6 @@
 //! Pins: results that are kept until they are unpinned.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Read};
 
 use super::Store;
@@ -39,12 +38,11 @@ impl Store {
     /// # Errors
     /// Environment: the pin cannot be removed.
     pub fn unpin(&self, key: &Key) -> CacheResult<bool> {
-        let path = self.layout().pin(key);
-        match fs::remove_file(&path) {
-            Ok(()) => disk::sync(&self.layout().pins()).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(CacheError::store_io("remove", &path, &error)),
+        let pinned = disk::remove_if_there(&self.layout().pin(key))?;
+        if pinned {
+            disk::sync(&self.layout().pins())?;
         }
+        Ok(pinned)
     }
 
     /// Every pinned key with its note.

@@ -47,8 +47,7 @@ impl Store {
     fn read_unsaved(&self, output: &Output) -> CacheResult<Reading> {
         let verify = Some(self.options().verify);
         output.check().map_err(|why| CacheError::internal(format!("output `{}`: {why}", output.port)))?;
-        // What was looked up by a key stays with its record; this is for artifacts that no record names.
-        self.announce([Use::of(output)])?;
+        self.keep_while_read(output)?;
         match output.form {
             Form::File => Ok(match self.lost_file(&output.port, &output.blob, output.size, verify)? {
                 Some(reason) => Reading::Lost(reason),
@@ -66,6 +65,13 @@ impl Store {
                 Ok(Reading::Ready(Readable { path: staging.path().to_path_buf(), _staging: Some(staging) }))
             }
         }
+    }
+
+    /// Keeps an artifact from being collected from now on, also one that was not looked up by its key. A store that may
+    /// only be read is read all the same.
+    pub(super) fn keep_while_read(&self, output: &Output) -> CacheResult<()> {
+        let _ = self.session();
+        self.announce([Use::of(output)])
     }
 
     /// A private folder with the tree's files: links to the blobs, or copies where a file must be executable.

@@ -65,7 +65,10 @@ fn remove(folder: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
-    first.and_then(|()| fs::remove_dir_all(folder)).map_err(|error| failed("remove", folder, &error))
+    match first.and_then(|()| fs::remove_dir_all(folder)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", folder, &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Bytes of all files below.
@@ -86,7 +89,11 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };
-    read().map_err(|error| failed("read", folder, &error))
+    match read() {
+        // Removed by another collector since it was listed.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|error| failed("read", folder, &error)),
+    }
 }
 
 fn changed(folder: &Path) -> u64 {

@@ -136,13 +136,13 @@ impl<'a> Scheduler<'a> {
     ///
     /// # Errors
     /// `Environment` when the record of the run cannot be written.
-    pub fn settle(&mut self, plan: Vec<StagePlan>) -> Result<()> {
+    pub fn settle(&mut self, plan: &[StagePlan]) -> Result<()> {
         for StagePlan { stage, resolved, state } in plan {
             self.keys[stage.0] = resolved.as_ref().map(|resolved| resolved.key);
             match (state, resolved) {
-                (State::Hit(record), _) => self.hit(stage, record),
+                (State::Hit(record), _) => self.hit(*stage, record.clone()),
                 (State::Run(reason), Some(resolved)) => {
-                    self.status[stage.0] = Status::Ready { resolved: Arc::new(resolved), reason };
+                    self.status[stage.0] = Status::Ready { resolved: resolved.clone(), reason: reason.clone() };
                 }
                 _ => {}
             }

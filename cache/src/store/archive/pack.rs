@@ -73,8 +73,12 @@ impl Store {
                 }
                 blobs.insert(output.blob, (*key, output.port.clone()));
             }
-            let bytes = fs::read(&path).map_err(|error| CacheError::store_io("read the record", &path, &error))?;
-            records.push((*key, bytes));
+            match fs::read(&path) {
+                Ok(bytes) => records.push((*key, bytes)),
+                // Put aside by another process since then.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err((*key, MissReason::NoRecord))),
+                Err(error) => return Err(CacheError::store_io("read the record", &path, &error)),
+            }
         }
         let unfinished = Unfinished::beside(destination, Form::File, overwrite)?;
         let mut archive = Archive::create(unfinished.path())?;
@@ -103,11 +107,14 @@ impl Store {
 
     fn pack_blob(&self, port: &str, digest: &Digest, archive: &mut Archive) -> CacheResult<Option<MissReason>> {
         let path = self.layout().blob(digest);
-        let Some(size) = self.blob_size(digest)? else {
-            return Ok(Some(MissReason::MissingBlob { port: port.to_owned(), digest: *digest }));
+        let missing = Ok(Some(MissReason::MissingBlob { port: port.to_owned(), digest: *digest }));
+        let Some(size) = self.blob_size(digest)? else { return missing };
+        let mut file = match hash::open(&path, false) {
+            Ok(file) => file,
+            // Put aside by another process since then.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return missing,
+            Err(error) => return Err(CacheError::store_io("read", &path, &error)),
         };
-        let unreadable = |error: io::Error| CacheError::store_io("read", &path, &error);
-        let mut file = hash::open(&path, false).map_err(unreadable)?;
         if archive.write_file(&Entry::Blob(*digest, size), &mut file, size, &path)? == *digest {
             return Ok(None);
         }

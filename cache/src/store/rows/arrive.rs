@@ -7,21 +7,18 @@ use std::path::Path;
 use super::file::Seal;
 use super::index::Index;
 use super::log::{ROWS, segment_name};
-use super::map::{files, lock_map};
+use super::map::lock_map;
 use super::segment;
 use crate::{CacheError, CacheResult, Digest, Key, disk};
 
+use super::super::records::list;
 use super::super::{Durability, Store};
 
 impl Store {
     /// The segments of a scope with their digests, in the order of these.
     pub(in super::super) fn segments_of(&self, scope: &Key) -> CacheResult<Vec<(Digest, std::path::PathBuf)>> {
-        let folder = self.layout().row_map(scope);
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
         let named = |path: std::path::PathBuf| Some((segment_of(path.file_name()?.to_str()?)?, path));
-        Ok(files(&folder)?.into_iter().filter_map(named).collect())
+        Ok(list(&self.layout().row_map(scope))?.into_iter().filter_map(named).collect())
     }
 
     /// Puts a file, whose bytes have this digest, into the row map of a scope, as one of its segments.

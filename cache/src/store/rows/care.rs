@@ -5,10 +5,11 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::super::records::list;
 use super::super::{Limits, Store};
 use super::file::{self, Seal};
 use super::log::{OPEN, ROWS, segment_name};
-use super::map::{files, lock_map};
+use super::map::lock_map;
 use super::segment;
 use crate::{CacheError, CacheResult, Key, disk, hash};
 
@@ -139,19 +140,18 @@ impl Store {
         if in_use(&folder)? {
             return Ok(false);
         }
-        disk::remove_folder(&folder).map_err(|error| CacheError::store_io("remove", &folder, &error))?;
+        // Out of the way as a whole first: who opens the map meanwhile makes a new folder, of which nothing is removed.
+        let gone = self.session()?.unused_path();
+        fs::rename(&folder, &gone).map_err(|error| CacheError::store_io("remove", &folder, &error))?;
+        disk::remove_folder(&gone).map_err(|error| CacheError::store_io("remove", &gone, &error))?;
         Ok(true)
     }
 
     /// The scope and the folder of every row map.
     fn scopes(&self) -> CacheResult<Vec<(Key, PathBuf)>> {
-        let root = self.layout().row_maps();
-        if !root.is_dir() {
-            return Ok(Vec::new());
-        }
         let mut scopes = Vec::new();
-        for fan_out in files(&root)?.into_iter().filter(|path| path.is_dir()) {
-            for folder in files(&fan_out)? {
+        for fan_out in list(&self.layout().row_maps())? {
+            for folder in list(&fan_out)? {
                 // Whatever is not named by a key is not ours.
                 if let Some(scope) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) {
                     scopes.push((scope, folder));
@@ -177,7 +177,7 @@ fn facts(scope: Key, folder: &Path) -> CacheResult<RowMapFacts> {
         used,
         in_use: in_use(folder)?,
     };
-    for path in files(folder)? {
+    for path in list(folder)? {
         match hash::open(&path, false) {
             Ok(file) => {
                 found.bytes += file.metadata().map_err(|error| failed(&path, &error))?.len();
@@ -196,7 +196,7 @@ fn facts(scope: Key, folder: &Path) -> CacheResult<RowMapFacts> {
 
 /// The fields that a file of the map states.
 fn fields_of(folder: &Path, seal: &Seal) -> CacheResult<serde_json::Value> {
-    for path in files(folder)? {
+    for path in list(folder)? {
         let is_ours = path.extension().is_some_and(|extension| extension == ROWS || extension == OPEN);
         if is_ours
             && let Ok(file) = hash::open(&path, false)
@@ -210,14 +210,14 @@ fn fields_of(folder: &Path, seal: &Seal) -> CacheResult<serde_json::Value> {
 }
 
 fn segments(folder: &Path) -> CacheResult<Vec<PathBuf>> {
-    let mut segments = files(folder)?;
+    let mut segments = list(folder)?;
     segments.retain(|path| path.extension().is_some_and(|extension| extension == ROWS));
     Ok(segments)
 }
 
 /// Whether a living writer has a log there.
 fn in_use(folder: &Path) -> CacheResult<bool> {
-    for path in files(folder)? {
+    for path in list(folder)? {
         if path.extension().is_some_and(|extension| extension == OPEN)
             && let Ok(file) = File::open(&path)
             && matches!(file.try_lock(), Err(TryLockError::WouldBlock))

@@ -111,9 +111,7 @@ impl Log {
     /// Makes it a segment, in the map's folder and under the map's lock, and gives its path; one without rows goes.
     pub(super) fn finish(mut self) -> CacheResult<Option<PathBuf>> {
         let claims = self.claims();
-        if claims.exists() {
-            disk::remove_file(&claims)?;
-        }
+        disk::remove_if_there(&claims)?;
         if self.places.is_empty() {
             return disk::remove_file(&self.path).map(|()| None);
         }

@@ -1,8 +1,7 @@
 //! An open row map.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -10,12 +9,14 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::super::Store;
+use super::super::records::list;
 use super::file::{self, AfterDamage, RowKey, Seal};
 use super::index::{Growing, Index};
 use super::log::{CLAIMS, Log, OPEN, ROWS};
 use super::segment;
 use super::source::Source;
-use crate::{CacheError, CacheResult, Key, disk, hash, lock};
+use crate::lock::{self, Hold};
+use crate::{CacheError, CacheResult, Key, disk, hash};
 
 /// Claims of more rows than this are not read: nobody makes so many at once.
 const MAX_CLAIMS: u64 = 32 << 25;
@@ -165,7 +166,7 @@ impl RowMap {
     }
 
     /// The map's lock. It is held for moments only.
-    pub(super) fn lock(&self) -> CacheResult<File> {
+    pub(super) fn lock(&self) -> CacheResult<Hold> {
         lock_map(&self.folder)
     }
 
@@ -177,7 +178,7 @@ impl RowMap {
             source.read_on(&self.seal)?;
         }
         self.replace_damaged()?;
-        for path in files(&self.folder)? {
+        for path in list(&self.folder)? {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some(ROWS) => self.add_segment(&path)?,
                 Some(OPEN) if self.own.as_ref().is_none_or(|own| own.path() != path) => {
@@ -260,7 +261,7 @@ impl Drop for RowMap {
 }
 
 /// Takes the lock of the map in this folder, which is made where it is missing, and notes that it was used.
-pub(super) fn lock_map(folder: &Path) -> CacheResult<File> {
+pub(super) fn lock_map(folder: &Path) -> CacheResult<Hold> {
     let path = folder.join("lock");
     let failed = |error: io::Error| CacheError::store_io("lock", &path, &error);
     loop {
@@ -272,23 +273,16 @@ pub(super) fn lock_map(folder: &Path) -> CacheResult<File> {
             other => other.map_err(failed)?,
         };
         file.lock().map_err(failed)?;
-        if lock::is_still_at(&file, &path).map_err(failed)? {
+        let is_still_there = lock::is_still_at(&file, &path).map_err(failed)?;
+        if is_still_there {
             // Writing sets the time also where another user owns the file.
             file.write_all_at(b"\n", 0).map_err(failed)?;
-            return Ok(file);
+        }
+        let hold = Hold::of(file);
+        if is_still_there {
+            return Ok(hold);
         }
     }
-}
-
-/// Everything in a map's folder, by name.
-pub(super) fn files(folder: &Path) -> CacheResult<Vec<PathBuf>> {
-    let failed = |error: io::Error| CacheError::store_io("list", folder, &error);
-    let mut names: Vec<OsString> = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name());
-    }
-    names.sort();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// A file of the map with what tells it from every other; `None` when it is gone, or no file.
@@ -305,9 +299,7 @@ pub(super) fn open(path: &Path) -> CacheResult<Option<(File, (u64, u64))>> {
 /// Removes the log of a dead writer, and its claims.
 fn abandon(path: &Path) -> CacheResult<()> {
     for path in [path.with_extension(CLAIMS), path.to_path_buf()] {
-        if path.exists() {
-            disk::remove_file(&path)?;
-        }
+        disk::remove_if_there(&path)?;
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::super::records::list;
 use super::file;
 use super::log::ROWS;
-use super::map::{RowMap, files, open};
+use super::map::{RowMap, open};
 use super::source::Source;
 use crate::{CacheError, CacheResult, disk, lock};
 
@@ -68,7 +69,7 @@ impl RowMap {
     pub(super) fn merge(&mut self) -> CacheResult<()> {
         self.refresh()?;
         let mut segments = Vec::new();
-        for path in files(&self.folder)? {
+        for path in list(&self.folder)? {
             if path.extension().is_some_and(|extension| extension == ROWS)
                 && let Some((file, identity)) = open(&path)?
             {

@@ -3,6 +3,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use serde_json::json;
@@ -285,6 +287,57 @@ fn killed_writers_lose_only_what_they_had_not_put() {
             return;
         }
     }
+}
+
+/// A collector that removes every map that nobody writes to, beside two writers and one who looks at all maps: what was
+/// put stays until its writer is done, and nothing that goes meanwhile is a fault.
+#[test]
+fn a_collector_beside_writers_takes_nothing_from_them() {
+    let fixture = Fixture::new();
+    let (done, removed) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let collected = fixture.store.collect_rows(u64::MAX, Limits::default(), false).expect("collected");
+                removed.fetch_add(collected.removed.len() as u64, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                fixture.store.row_maps().expect("maps");
+                assert_eq!(fixture.store.check_rows(false).expect("check").damaged, Vec::<PathBuf>::new());
+                fixture.store.kept_rows(&SCOPE).expect("rows");
+                fixture.store.areas().expect("areas");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let writers: Vec<_> = (0..2u32)
+            .map(|writer| {
+                let fixture = &fixture;
+                scope.spawn(move || {
+                    for round in 0..50u32 {
+                        let mut map = fixture.map();
+                        let rows = [10 * writer + round % 3, 10 * writer + 5];
+                        for row in rows {
+                            map.put(&key(row), &result(row)).expect("put");
+                        }
+                        // As another process finds them.
+                        let mut found = fixture.map();
+                        assert!(rows.iter().all(|&row| holds(&mut found, row..row + 1)), "round {round}");
+                        map.finish().expect("finished");
+                        drop(found);
+                        // Time for the collector to find nobody there.
+                        std::thread::sleep(Duration::from_millis(u64::from(round % 3)));
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, Ordering::SeqCst);
+        ended.into_iter().for_each(|writer| writer.expect("a writer lost something"));
+    });
+    assert!(removed.into_inner() > 5, "the collector was to remove what the writers made");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -168,13 +169,31 @@ fn one_collector_works_at_a_time() {
     assert_eq!(present(&store, 1), [0], "and nothing was removed");
 }
 
-/// A collector without roots in a loop beside three users who make, look up and read: nobody ever loses anything.
+/// A collector without roots in a loop beside three users who make, look up and read, and one who looks at everything:
+/// nobody ever loses anything, and nothing that goes meanwhile is a fault.
 #[test]
 fn a_collector_beside_users_takes_nothing_from_them() {
-    let folder = folder();
+    let folder = quick_folder();
     store_in(folder.path());
     let (done, removed) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = store_in(folder.path());
+            while !done.load(Ordering::SeqCst) {
+                assert_eq!(store.check(false).expect("check").problems, Vec::<Problem>::new());
+                let inventory = store.inventory().expect("inventory");
+                assert_eq!((inventory.damaged.len(), inventory.unknown.len()), (0, 0));
+                assert!(
+                    store
+                        .records()
+                        .expect("records")
+                        .iter()
+                        .all(|record| !matches!(record, Err(MissReason::DamagedRecord { .. })))
+                );
+                store.areas().expect("areas");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
         scope.spawn(|| {
             while !done.load(Ordering::SeqCst) {
                 let collected = collect(&store_in(folder.path()), Limits::default(), &[]);
@@ -207,10 +226,9 @@ fn a_collector_beside_users_takes_nothing_from_them() {
                 })
             })
             .collect();
-        for user in users {
-            user.join().expect("a user lost something");
-        }
+        let ended: Vec<_> = users.into_iter().map(|user| user.join()).collect();
         done.store(true, Ordering::SeqCst);
+        ended.into_iter().for_each(|user| user.expect("a user lost something"));
     });
     assert!(removed.into_inner() > 20, "the collector was to remove what the users made");
     assert_eq!(store_in(folder.path()).check(false).expect("check").problems, Vec::<Problem>::new());
