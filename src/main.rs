@@ -20,8 +20,9 @@ mod sizes;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long the allocator keeps pages that were freed, in milliseconds. Its own 10 give buffers of one pass over the weights
-/// back to the kernel before the next pass wants them, and the kernel clears them again: a tenth of the time of training.
-const PAGES_KEPT: std::ffi::c_long = 2_000;
+/// back to the kernel before the next pass wants them, and the kernel clears them again: a tenth of the time of training,
+/// whose steps take seconds.
+const PAGES_KEPT: std::ffi::c_long = 30_000;
 /// `mi_option_purge_delay`, which the bindings do not name.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 

@@ -122,7 +122,7 @@ fn log_probabilities_equal_those_of_candle_transformers() {
         let spec = spec(tied, scaling);
         let weights = weights(&spec);
         let (packed, trainable) =
-            (decoder(&spec, &weights, Purpose::Inference(Numerics::F32)), decoder(&spec, &weights, Purpose::Training));
+            (decoder(&spec, &weights, Purpose::Inference(Numerics::F32)), decoder(&spec, &weights, Purpose::Training(Numerics::F32)));
         for length in TOKENS {
             let ids = ids(length);
             let (found, expected) = (last_logprob(&packed, None, &ids), reference(&spec, &weights, &ids));

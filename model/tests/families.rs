@@ -53,7 +53,7 @@ fn check_log_probabilities(model: &Model, class: Numerics, sequences: &[&[u32]])
             let difference = largest_difference(&found, &expected);
             println!("{name:<20} log-probabilities      {difference:.1e}");
             assert!(difference <= LOGPROB_TOLERANCE, "{name}: {difference}");
-            let trainable = model.decoder(Purpose::Training);
+            let trainable = model.decoder(Purpose::Training(Numerics::F32));
             assert_eq!(found, logprobs(&trainable, None, sequences), "{name}: loaded for training");
         }
         Numerics::Bf16 => {

@@ -24,12 +24,17 @@ pub struct TrainingLog<'a> {
 
 impl<'a> TrainingLog<'a> {
     /// Opens the phase of `work.len()` steps.
-    pub fn new(context: &'a Context, work: Vec<f64>, describe: &'a dyn Fn(&StepReport) -> String) -> Self {
+    pub fn new(
+        context: &'a Context,
+        work: Vec<f64>,
+        numerics: Numerics,
+        describe: &'a dyn Fn(&StepReport) -> String,
+    ) -> Self {
         context.progress().phase("train", "steps", work.len() as u64);
-        let peak = measured_peak(Numerics::F32);
+        let peak = measured_peak(numerics);
         let gigaflops = peak / 1e9;
         context.progress().log(&format!(
-            "MFU is given of {gigaflops:.0} GFLOP/s, which this program's f32 matrix product was measured to reach here"
+            "MFU is given of {gigaflops:.0} GFLOP/s, which this program's {numerics} matrix product was measured to reach here"
         ));
         let now = Instant::now();
         Self { context, describe, work, peak, began: (now, 0), step_began: now }

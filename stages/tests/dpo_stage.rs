@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, UInt32Type};
+use retmask_model::Numerics;
 use retmask_stages::artifact::{Media, schema, table};
-use retmask_stages::contract::{Cancel, Context, Inputs, Kind, Outputs, SilentProgress, StageResult};
+use retmask_stages::contract::{Cancel, Context, Fault, Inputs, Kind, Outputs, SilentProgress, StageResult};
 use retmask_stages::dpo::{Adapter, CheckpointType, Dpo, Loss, Module, Parameters};
-use retmask_stages::preference::TruncationParameters;
-use retmask_stages::reference_logprobs::ReferenceLogprobs;
+use retmask_stages::reference_logprobs::{self, ReferenceLogprobs};
 use tempfile::TempDir;
 
 /// A model and pairs, which the stage reads in a folder of their own.
@@ -54,8 +54,9 @@ impl Bench {
         self.run::<Dpo>(&self.model(), None, parameters).unwrap()
     }
 
-    fn logprobs(&self, model: &Path) -> TempDir {
-        self.run::<ReferenceLogprobs>(model, None, &TruncationParameters::default()).unwrap()
+    fn logprobs(&self, model: &Path, numerics: Numerics) -> TempDir {
+        let parameters = reference_logprobs::Parameters { numerics, ..Default::default() };
+        self.run::<ReferenceLogprobs>(model, None, &parameters).unwrap()
     }
 }
 
@@ -86,12 +87,25 @@ fn texts(batch: &RecordBatch, name: &str) -> Vec<String> {
 #[test]
 fn without_a_reference_the_stage_makes_the_same_one() {
     let bench = Bench::new();
-    let reference = bench.logprobs(&bench.model());
-    let given = bench.run::<Dpo>(&bench.model(), Some(&reference.path().join("logprobs")), &parameters()).unwrap();
-    let made = bench.train(&parameters());
-    for file in ["metrics", "margins", "evaluation", "checkpoint/model.safetensors"] {
-        assert!(fs::read(given.path().join(file)).unwrap() == fs::read(made.path().join(file)).unwrap(), "{file}");
+    for numerics in Numerics::ALL {
+        let parameters = Parameters { numerics, ..parameters() };
+        let reference = bench.logprobs(&bench.model(), numerics);
+        let given = bench.run::<Dpo>(&bench.model(), Some(&reference.path().join("logprobs")), &parameters).unwrap();
+        let made = bench.train(&parameters);
+        for file in ["metrics", "margins", "evaluation", "checkpoint/model.safetensors"] {
+            assert!(fs::read(given.path().join(file)).unwrap() == fs::read(made.path().join(file)).unwrap(), "{file}");
+        }
     }
+}
+
+#[test]
+fn a_reference_of_another_class_of_arithmetic_is_refused() {
+    let bench = Bench::new();
+    let reference = bench.logprobs(&bench.model(), Numerics::F32);
+    let parameters = Parameters { numerics: Numerics::Bf16, ..parameters() };
+    let error = bench.run::<Dpo>(&bench.model(), Some(&reference.path().join("logprobs")), &parameters).unwrap_err();
+    assert_eq!(error.message, "the reference was computed in f32, but training is in bf16");
+    assert_eq!(error.fault, Fault::Input);
 }
 
 #[test]
@@ -104,9 +118,12 @@ fn every_loss_starts_where_its_paper_says_and_falls() {
         (Loss::Hinge, Some(1.0)),
         (Loss::Simpo, None),
     ] {
-        for lora in [None, Some(Adapter { rank: 2, alpha: 8.0, targets: vec![Module::QProj, Module::DownProj] })] {
+        let lora = || Some(Adapter { rank: 2, alpha: 8.0, targets: vec![Module::QProj, Module::DownProj] });
+        for (lora, numerics) in
+            [(None, Numerics::F32), (lora(), Numerics::F32), (None, Numerics::Bf16), (lora(), Numerics::Bf16)]
+        {
             let adapted = lora.is_some();
-            let outputs = bench.train(&Parameters { loss, lora, learning_rate: 5e-3, ..parameters() });
+            let outputs = bench.train(&Parameters { loss, lora, numerics, learning_rate: 5e-3, ..parameters() });
             let metrics = read(&outputs, "metrics", Media::TrainingMetrics);
             let (losses, margins) = (floats(&metrics, "loss"), floats(&metrics, "margin"));
             if let Some(start) = start {
@@ -119,7 +136,7 @@ fn every_loss_starts_where_its_paper_says_and_falls() {
             let trained = |row: usize| texts(&evaluation, "split")[row] == "train";
             let losses = floats(&evaluation, "loss");
             let of_trained: Vec<f64> = (0..losses.len()).filter(|&row| trained(row)).map(|row| losses[row]).collect();
-            assert!(of_trained[1] < of_trained[0], "{loss:?}, adapted {adapted}: {of_trained:?}");
+            assert!(of_trained[1] < of_trained[0], "{loss:?}, adapted {adapted}, {numerics}: {of_trained:?}");
         }
     }
 }
@@ -135,8 +152,13 @@ fn what_is_told_is_of_the_stored_checkpoint() {
         let rows = (0..steps.len()).filter(|&row| splits[row] == "held-out");
         rows.map(|row| (steps[row], weights[row].clone(), margins[row])).collect::<Vec<_>>()
     };
-    for stored in [CheckpointType::Bf16, CheckpointType::F32] {
-        let outputs = bench.train(&Parameters { checkpoint: stored, ..parameters() });
+    // In the class bf16 the products would round the weights in any case.
+    for (stored, numerics) in [
+        (CheckpointType::Bf16, Numerics::F32),
+        (CheckpointType::F32, Numerics::F32),
+        (CheckpointType::F32, Numerics::Bf16),
+    ] {
+        let outputs = bench.train(&Parameters { checkpoint: stored, numerics, ..parameters() });
         let rows = held_out(&outputs);
         let places: Vec<(u32, &str)> = rows.iter().map(|(step, weights, _)| (*step, weights.as_str())).collect();
         assert_eq!(places, [(0, "stored"), (2, "trained"), (4, "trained"), (4, "stored")]);
@@ -145,7 +167,7 @@ fn what_is_told_is_of_the_stored_checkpoint() {
         assert_eq!(rows[2].2 == rows[3].2, stored == CheckpointType::F32, "{stored:?}: {rows:?}");
 
         // Another stage that reads the checkpoint finds the same sums, to the bit.
-        let read_again = bench.logprobs(&outputs.path().join("checkpoint"));
+        let read_again = bench.logprobs(&outputs.path().join("checkpoint"), numerics);
         let found = read(&read_again, "logprobs", Media::ReferenceLogprobs);
         let margins = read(&outputs, "margins", Media::PairMargins);
         assert_eq!(floats(&margins, "chosen_after"), floats(&found, "chosen"), "{stored:?}");

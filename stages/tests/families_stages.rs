@@ -19,8 +19,7 @@ use retmask_stages::contract::{Cancel, Context, Inputs, Kind, Outputs, SilentPro
 use retmask_stages::dpo::{self, Dpo};
 use retmask_stages::helmet::{self, Helmet};
 use retmask_stages::helmet_score::{self, HelmetScore};
-use retmask_stages::preference::TruncationParameters;
-use retmask_stages::reference_logprobs::ReferenceLogprobs;
+use retmask_stages::reference_logprobs::{self, ReferenceLogprobs};
 use retmask_stages::sample_pairs::{self, SamplePairs};
 use retmask_stages::score_heads::{self, Axis, ScoreHeads};
 
@@ -143,7 +142,8 @@ fn pipeline(family: Family, root: &Path) {
     assert!(count > 0);
 
     let ports = [("model", Media::Model, model.as_path()), ("pairs", Media::Pairs, &pairs)];
-    let referred = bench.run::<ReferenceLogprobs>("reference-logprobs", &TruncationParameters::default(), &ports);
+    let referred =
+        bench.run::<ReferenceLogprobs>("reference-logprobs", &reference_logprobs::Parameters::default(), &ports);
     let reference = referred.path("logprobs");
     assert_eq!(rows(&reference, Media::ReferenceLogprobs), count);
 

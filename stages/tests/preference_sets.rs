@@ -16,8 +16,7 @@ use retmask_stages::artifact::reference_logprobs::{self, ReferenceRow};
 use retmask_stages::artifact::{Media, table};
 use retmask_stages::contract::{Cancel, Context, Inputs, Kind, Outputs, SilentProgress, StageResult};
 use retmask_stages::dpo::{self, Dpo};
-use retmask_stages::preference::TruncationParameters;
-use retmask_stages::reference_logprobs::ReferenceLogprobs;
+use retmask_stages::reference_logprobs::{Parameters as ReferenceParameters, ReferenceLogprobs};
 
 const PAIRS: [[&str; 3]; 4] = [
     ["What is the key?", "4711", "I do not know."],
@@ -42,7 +41,7 @@ fn sums(root: &Path, media: Media, pairs: &Path) -> Vec<ReferenceRow> {
     let folder = root.join("reference");
     let ports = [("model", Media::Model, root.join("model")), ("pairs", media, pairs.to_owned())];
     let ports = ports.each_ref().map(|(port, media, path)| (*port, *media, path.as_path()));
-    run::<ReferenceLogprobs>(&folder, &TruncationParameters::default(), &ports).unwrap();
+    run::<ReferenceLogprobs>(&folder, &ReferenceParameters::default(), &ports).unwrap();
     reference_logprobs::read(&folder.join("logprobs")).unwrap()
 }
 

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use retmask_model::Numerics;
 use retmask_model::checkpoint::Checkpoint;
 use retmask_model::decoder::Decoder;
 use retmask_model::logprobs::token_logprobs;
@@ -86,7 +87,7 @@ fn training_follows_plain_pytorch() {
         assert_eq!([side.response_start as f64, side.response_tokens() as f64], [expected[0], expected[1]]);
     }
 
-    let decoder = Decoder::load_for_training(&checkpoint, None).expect("the model loads");
+    let decoder = Decoder::load_for_training(&checkpoint, None, Numerics::F32).expect("the model loads");
     let reference = sums(&decoder, &tokens);
     for (found, expected) in reference.iter().zip(golden["ref_logps_f64"].as_array().expect("sums")) {
         for (found, expected) in found.iter().zip(floats(expected)) {

@@ -11,11 +11,15 @@ use retmask_model::train::{
     AdamWSettings, BatchSource, Checkpoints, CrossEntropy, Decayed, Evaluation, LearningRate, MicroBatch, Objective,
     Observer, StepReport, TrainingSequence, TrainingSettings, Warmup, train,
 };
-use retmask_model::{Fault, ModelError, ModelResult};
+use retmask_model::{Fault, ModelError, ModelResult, Numerics};
+
+fn decoder() -> Decoder {
+    decoder_in(Numerics::F32)
+}
 
 /// A model whose weights all fit bf16, as a checkpoint's do.
-fn decoder() -> Decoder {
-    Decoder::build(tiny_model::spec(), Purpose::Training, &mut |name, shape| {
+fn decoder_in(numerics: Numerics) -> Decoder {
+    Decoder::build(tiny_model::spec(), Purpose::Training(numerics), &mut |name, shape| {
         let mut stream = Stream::derive(5, &[name.as_bytes()]);
         let count = shape.iter().product::<usize>();
         Ok((0..count).map(|_| bf16(0.2 * stream.normal() as f32 + if shape.len() == 1 { 1.0 } else { 0.0 })).collect())
@@ -99,19 +103,27 @@ fn settings(rate: f64) -> TrainingSettings {
 }
 
 fn trained(settings: TrainingSettings, steps: usize) -> (Decoder, Vec<StepReport>) {
-    let decoder = decoder();
+    trained_in(Numerics::F32, settings, steps)
+}
+
+fn trained_in(numerics: Numerics, settings: TrainingSettings, steps: usize) -> (Decoder, Vec<StepReport>) {
+    let decoder = decoder_in(numerics);
     let reports = train(&decoder, &mut Data::new(steps), settings, None, &mut |_: &_| Ok(())).expect("training");
     (decoder, reports)
 }
 
 #[test]
 fn training_goes_on_from_any_step_to_the_same_bits() {
+    Numerics::ALL.into_iter().for_each(goes_on_from_any_step);
+}
+
+fn goes_on_from_any_step(numerics: Numerics) {
     const STEPS: usize = 7;
     let settings = TrainingSettings {
         schedule: LearningRate::Cosine { peak: 1e-2, floor: 1e-3, warmup: Warmup::Ratio(0.3) },
         ..settings(0.0)
     };
-    let (expected, expected_reports) = trained(settings, STEPS);
+    let (expected, expected_reports) = trained_in(numerics, settings, STEPS);
     assert!(expected_reports[2].evaluation.is_some() && expected_reports[3].evaluation.is_none());
     for stopped_after in 1..=STEPS {
         let folder = tempfile::tempdir().expect("a folder");
@@ -120,11 +132,11 @@ fn training_goes_on_from_any_step_to_the_same_bits() {
         let mut stop = |report: &StepReport| {
             if report.step == stopped_after { Err(ModelError::interrupted()) } else { Ok(()) }
         };
-        let first = train(&decoder(), &mut Data::new(STEPS), settings, Some(&mut checkpoints), &mut stop);
+        let first = train(&decoder_in(numerics), &mut Data::new(STEPS), settings, Some(&mut checkpoints), &mut stop);
         assert_eq!(first.expect_err("it was stopped").fault, Fault::Interrupted);
 
         let mut steps_after = Vec::new();
-        let resumed = decoder();
+        let resumed = decoder_in(numerics);
         // Now with a checkpoint after every step, which changes nothing.
         let mut checkpoints = Checkpoints::new(folder.path(), Duration::ZERO);
         let reports =
@@ -234,14 +246,16 @@ fn master_weights_move_at_a_rate_of_5e_7_and_bf16_weights_do_not() {
         }
         f64::from(moved as u32) / f64::from(all)
     };
-    let (master, _) = trained(settings(5e-7), STEPS);
-    let master = values(&master);
-    assert!(moved_share(&master) > 0.99, "{}", moved_share(&master));
+    for numerics in Numerics::ALL {
+        let (master, _) = trained_in(numerics, settings(5e-7), STEPS);
+        let master = values(&master);
+        assert!(moved_share(&master) > 0.99, "{numerics}: {}", moved_share(&master));
+    }
 
     // The same with weights that are rounded to bf16 after every step: nearly all stay where they were.
     let mut weights = start.clone();
     for step in 0..STEPS {
-        let decoder = Decoder::build(tiny_model::spec(), Purpose::Training, &mut |name, _| {
+        let decoder = Decoder::build(tiny_model::spec(), Purpose::Training(Numerics::F32), &mut |name, _| {
             Ok(weights.iter().find(|(found, _)| found == name).expect("a weight").1.clone())
         })
         .expect("a model");

@@ -37,7 +37,7 @@ fn start(name: &str, shape: &[usize]) -> Vec<f32> {
 
 fn adapted(targets: Targets) -> Decoder {
     let low_rank = LowRank { rank: RANK, alpha: 5.0, targets, seed: 1 };
-    Decoder::build(spec(), Purpose::Adapting(low_rank), &mut |name, shape| Ok(start(name, shape))).expect("a model")
+    Decoder::build(spec(), Purpose::Adapting(low_rank, Numerics::F32), &mut |name, shape| Ok(start(name, shape))).expect("a model")
 }
 
 fn sequences() -> Vec<TrainingSequence> {
@@ -100,7 +100,7 @@ fn gradients_are_those_of_the_merged_weights() {
     let (decoder, losses) = trained(Targets([true; 7]), 4);
     assert!(losses.last() < losses.first(), "{losses:?}");
     let values: HashMap<String, Vec<f32>> = parameter_values(&decoder);
-    let (found, full) = (gradients(&decoder), gradients(&merged(&decoder, Purpose::Training)));
+    let (found, full) = (gradients(&decoder), gradients(&merged(&decoder, Purpose::Training(Numerics::F32))));
     assert_eq!(found.len(), 2 * 7 * tiny_model::SHAPE.0, "{:?}", found.keys());
     let mut checked = 0;
     for tensor in spec().tensors() {

@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
+use super::weight::one_each;
 use super::{Pass, Weight};
 use crate::spec::{AttentionBias, ModelSpec, QueryKeyNorm};
-use crate::{ModelError, ModelResult, ops};
+use crate::{ModelResult, Numerics, ops};
 
 /// A linear layer, with or without bias.
 pub(super) struct Linear {
@@ -18,20 +19,24 @@ impl Linear {
     }
 
     /// x · weightᵀ + bias.
-    pub fn apply(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
-        let [y] = Self::apply_all([self], x, pass)?;
+    pub fn apply(&self, x: &Tensor, numerics: Numerics, pass: Pass) -> ModelResult<Tensor> {
+        let [y] = Self::apply_all([self], x, numerics, pass)?;
         Ok(y)
     }
 
     /// x · weightᵀ + bias of layers that take the same input.
-    pub fn apply_all<const N: usize>(layers: [&Self; N], x: &Tensor, pass: Pass) -> ModelResult<[Tensor; N]> {
-        let products = Weight::apply(layers.map(|layer| &layer.weight), x, pass)?;
+    pub fn apply_all<const N: usize>(
+        layers: [&Self; N],
+        x: &Tensor,
+        numerics: Numerics,
+        pass: Pass,
+    ) -> ModelResult<[Tensor; N]> {
+        let products = Weight::apply(layers.map(|layer| &layer.weight), x, numerics, pass)?;
         let with_bias = products.into_iter().zip(layers).map(|(y, layer)| match &layer.bias {
             None => Ok(y),
             Some(bias) => Ok(ops::add_bias(&y, bias.vector()?, pass)?),
         });
-        let all = with_bias.collect::<ModelResult<Vec<_>>>()?;
-        all.try_into().map_err(|_| ModelError::internal("a product is missing"))
+        one_each(with_bias.collect::<ModelResult<Vec<_>>>()?)
     }
 
     fn weights(&self) -> impl Iterator<Item = &Weight> {

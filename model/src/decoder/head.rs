@@ -3,15 +3,20 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::{Decoder, Pass};
+use super::{Decoder, Pass, Weight};
 use crate::ModelResult;
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
-use crate::kernels::matmul::{Left, Operand, Shape, matmul};
-use crate::ops::with_values;
+use crate::kernels::matmul::{Left, LeftMatrix, Operand, Shape, matmul, multiply};
+use crate::ops::{Accumulators, with_values};
 
-/// Rows whose logits exist at once.
+/// Rows whose logits exist at once, where weights are packed beforehand.
 const HEAD_ROWS: usize = 96;
+/// Bytes of logits that exist at once, where the weights are packed anew for each block of rows.
+const LOGIT_BYTES: usize = 1 << 27;
+
+/// Tokens of the vocabulary whose gradients are transposed at once.
+const VOCABULARY_BLOCK: usize = 6_144;
 
 impl Decoder {
     /// Logits of rows of the residual stream ([rows, hidden]), [rows, vocabulary]: final norm, then the output
@@ -26,11 +31,24 @@ impl Decoder {
         Ok(logits)
     }
 
+    /// Rows whose logits are computed at once. Changes no bit.
+    fn head_rows(&self) -> usize {
+        match self.output_projection() {
+            Weight::Packed(_) => HEAD_ROWS,
+            _ => (LOGIT_BYTES / (self.spec().vocabulary_size * size_of::<f32>())).max(HEAD_ROWS),
+        }
+    }
+
     fn project(&self, rows: &[f32], logits: &mut [f32]) -> ModelResult<()> {
         let (hidden, vocabulary) = (self.spec().hidden_size, self.spec().vocabulary_size);
         let shape = Shape { rows: rows.len() / hidden, columns: vocabulary, depth: hidden };
-        self.output_projection().with_transposed(|operand| {
-            matmul(InstructionSet::best(), shape, Left::row_major(rows, hidden), operand, logits, false);
+        let (set, left) = (InstructionSet::best(), Left::row_major(rows, hidden));
+        self.output_projection().with_transposed(|operand| match operand {
+            Operand::Packed(_) => matmul(set, shape, left, operand, logits, false),
+            _ => {
+                let left = LeftMatrix::new(set, self.numerics(), left, shape.rows, hidden);
+                multiply(set, &left, operand, vocabulary, logits, false);
+            }
         })
     }
 }
@@ -47,11 +65,24 @@ pub fn row_logprob(logits: &[f32], target: usize) -> f64 {
 /// # Errors
 /// `Internal` when shapes do not fit.
 pub fn target_logprobs(decoder: &Decoder, normed: &Tensor, targets: &[u32]) -> ModelResult<Vec<f64>> {
+    Ok(target_logprobs_with_logits(decoder, normed, targets)?.0)
+}
+
+/// As [`target_logprobs`], with the logits ([rows, vocabulary]) where those of all rows were there at once.
+///
+/// # Errors
+/// As [`target_logprobs`].
+pub(crate) fn target_logprobs_with_logits(
+    decoder: &Decoder,
+    normed: &Tensor,
+    targets: &[u32],
+) -> ModelResult<(Vec<f64>, Option<Vec<f32>>)> {
     let (hidden, vocabulary) = (decoder.spec().hidden_size, decoder.spec().vocabulary_size);
+    let block = decoder.head_rows();
     let mut found = Vec::with_capacity(targets.len());
-    let mut logits = vec![0.0; HEAD_ROWS.min(targets.len()) * vocabulary];
+    let mut logits = vec![0.0; block.min(targets.len()) * vocabulary];
     with_values(normed, |rows| -> ModelResult<()> {
-        for (rows, targets) in rows.chunks(HEAD_ROWS * hidden).zip(targets.chunks(HEAD_ROWS)) {
+        for (rows, targets) in rows.chunks(block * hidden).zip(targets.chunks(block)) {
             let logits = &mut logits[..targets.len() * vocabulary];
             decoder.project(rows, logits)?;
             found.par_extend(
@@ -63,30 +94,35 @@ pub fn target_logprobs(decoder: &Decoder, normed: &Tensor, targets: &[u32]) -> M
         }
         Ok(())
     })??;
-    Ok(found)
+    Ok((found, (targets.len() <= block).then_some(logits)))
 }
 
 /// Gradients of Σ coefficient · log-probability: with respect to the normed rows ([rows, hidden], returned) and to
-/// the output projection ([vocabulary, hidden], added to `grad_projection` where it is trained). The gradient of a row's logits is
-/// coefficient · (one-hot − softmax).
+/// the output projection ([vocabulary, hidden], added to its sum where it is trained). The gradient of a row's logits is
+/// coefficient · (one-hot − softmax). `logits` are those of all rows where they are still there.
 pub(crate) fn head_gradients(
     decoder: &Decoder,
     normed: &Tensor,
     targets: &[u32],
     coefficients: &[f64],
-    mut grad_projection: Option<&mut [f32]>,
+    logits: Option<Vec<f32>>,
+    parameters: &mut Accumulators,
 ) -> ModelResult<Vec<f32>> {
     let (hidden, vocabulary) = (decoder.spec().hidden_size, decoder.spec().vocabulary_size);
-    let set = InstructionSet::best();
+    let (set, numerics) = (InstructionSet::best(), decoder.numerics());
     let mut grad_rows = vec![0.0; targets.len() * hidden];
-    let mut logits = vec![0.0; HEAD_ROWS.min(targets.len()) * vocabulary];
+    let block = decoder.head_rows();
+    let known = logits.is_some();
+    let mut logits = logits.unwrap_or_else(|| vec![0.0; block.min(targets.len()) * vocabulary]);
     let projection = decoder.output_projection().row_major()?;
     with_values(normed, |rows| -> ModelResult<()> {
-        let chunks = rows.chunks(HEAD_ROWS * hidden).zip(grad_rows.chunks_mut(HEAD_ROWS * hidden));
-        let of_targets = targets.chunks(HEAD_ROWS).zip(coefficients.chunks(HEAD_ROWS));
+        let chunks = rows.chunks(block * hidden).zip(grad_rows.chunks_mut(block * hidden));
+        let of_targets = targets.chunks(block).zip(coefficients.chunks(block));
         for ((rows, grad_rows), (targets, coefficients)) in chunks.zip(of_targets) {
             let logits = &mut logits[..targets.len() * vocabulary];
-            decoder.project(rows, logits)?;
+            if !known {
+                decoder.project(rows, logits)?;
+            }
             logits.par_chunks_exact_mut(vocabulary).zip(targets).zip(coefficients).for_each(
                 |((row, &target), &coefficient)| {
                     let largest = maximum(set, row);
@@ -95,15 +131,19 @@ pub(crate) fn head_gradients(
                     row[target as usize] += coefficient as f32;
                 },
             );
-            with_values(projection, |weight| {
-                let shape = Shape { rows: targets.len(), columns: hidden, depth: vocabulary };
-                let operand = Operand::RowMajor { data: weight, stride: hidden };
-                matmul(set, shape, Left::row_major(logits, vocabulary), operand, grad_rows, false);
+            let count = targets.len();
+            with_values(projection, |data| {
+                let left = LeftMatrix::new(set, numerics, Left::row_major(logits, vocabulary), count, vocabulary);
+                multiply(set, &left, Operand::RowMajor { data, stride: hidden }, hidden, grad_rows, false);
             })?;
-            let Some(grad_projection) = grad_projection.as_deref_mut() else { continue };
-            let shape = Shape { rows: vocabulary, columns: hidden, depth: targets.len() };
-            let operand = Operand::RowMajor { data: rows, stride: hidden };
-            matmul(set, shape, Left::transposed(logits, vocabulary), operand, grad_projection, true);
+            let Some(sum) = parameters.of(projection.id()) else { continue };
+            sum.accumulate(|out, accumulate| {
+                for (place, out) in out.chunks_mut(VOCABULARY_BLOCK * hidden).enumerate() {
+                    let tokens = Left::transposed(&logits[place * VOCABULARY_BLOCK..], vocabulary);
+                    let left = LeftMatrix::new(set, numerics, tokens, out.len() / hidden, count);
+                    multiply(set, &left, Operand::RowMajor { data: rows, stride: hidden }, hidden, out, accumulate);
+                }
+            });
         }
         Ok(())
     })??;

@@ -4,9 +4,10 @@ use candle_core::{Device, Tensor, Var};
 use rayon::prelude::*;
 
 use super::Pass;
+use super::weight::one_each;
 use crate::random::Stream;
 use crate::spec::TensorShape;
-use crate::{ModelResult, ops};
+use crate::{ModelResult, Numerics, ops};
 
 /// The linear layers that can be adapted, by their Hugging Face names.
 const MODULES: [&str; 7] = [
@@ -71,10 +72,11 @@ impl LowRank {
 
 impl Adapted {
     /// x · weightᵀ + scale · (x · innerᵀ) · outerᵀ.
-    pub fn apply(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
-        let inner = ops::linear(x, self.inner.as_tensor(), pass)?;
-        let correction = ops::scale(&ops::linear(&inner, self.outer.as_tensor(), pass)?, self.scale as f32, pass)?;
-        Ok(ops::add(&ops::linear_fixed(x, &self.base, pass)?, &correction, pass)?)
+    pub fn apply(&self, x: &Tensor, numerics: Numerics, pass: Pass) -> ModelResult<Tensor> {
+        let [base, inner] = one_each(ops::linear(x, &[&self.base, self.inner.as_tensor()], numerics, pass)?)?;
+        let [correction] = one_each(ops::linear(&inner, &[self.outer.as_tensor()], numerics, pass)?)?;
+        let correction = ops::scale(&correction, self.scale as f32, pass)?;
+        Ok(ops::add(&base, &correction, pass)?)
     }
 
     /// The one matrix that does the same: sums over the rank in f64, each element rounded once.

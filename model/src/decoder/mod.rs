@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 
 use block::{Block, Linear};
 pub(crate) use cached::{CachedAttention, CachedRun};
-pub(crate) use head::head_gradients;
+pub(crate) use head::{head_gradients, target_logprobs_with_logits};
 pub use head::{row_logprob, target_logprobs};
 pub use low_rank::{LowRank, Targets};
 pub use packed::PackedAttention;
@@ -23,7 +23,9 @@ pub use parameter::{Parameter, Part};
 pub(crate) use weight::Weight;
 
 use crate::checkpoint::Checkpoint;
+use crate::kernels::InstructionSet;
 use crate::kernels::attention::KeyValues;
+use crate::kernels::elementwise::{narrowed, widened};
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
 pub use crate::ops::Pass;
@@ -35,10 +37,10 @@ use crate::{ModelError, ModelResult, Numerics};
 pub enum Purpose {
     /// Packed once for the forward pass in this class of arithmetic; no gradients.
     Inference(Numerics),
-    /// Kept row-major as variables that gradients reach.
-    Training,
-    /// Kept row-major and frozen, with trained corrections of low rank.
-    Adapting(LowRank),
+    /// Kept row-major in f32 as variables that gradients reach; products in this class of arithmetic.
+    Training(Numerics),
+    /// Kept row-major and frozen, with trained corrections of low rank; products in this class.
+    Adapting(LowRank, Numerics),
 }
 
 /// How queries meet keys and values: cached across calls, or within packed sequences.
@@ -53,6 +55,7 @@ pub trait Attend {
 /// A loaded model, ready to run.
 pub struct Decoder {
     spec: ModelSpec,
+    numerics: Numerics,
     rotary: Vec<RotaryTable>,
     embedding: Weight,
     blocks: Vec<Block>,
@@ -71,12 +74,20 @@ impl Decoder {
         Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
-    /// Loads all weights of a checkpoint as variables that gradients reach, or frozen with corrections that they reach.
+    /// Loads all weights of a checkpoint as variables that gradients reach, or frozen with corrections that they reach;
+    /// products are computed in a class of arithmetic, from weights in f32.
     ///
     /// # Errors
     /// As [`Decoder::load`].
-    pub fn load_for_training(checkpoint: &Checkpoint, low_rank: Option<LowRank>) -> ModelResult<Self> {
-        let purpose = low_rank.map_or(Purpose::Training, Purpose::Adapting);
+    pub fn load_for_training(
+        checkpoint: &Checkpoint,
+        low_rank: Option<LowRank>,
+        numerics: Numerics,
+    ) -> ModelResult<Self> {
+        let purpose = match low_rank {
+            None => Purpose::Training(numerics),
+            Some(low_rank) => Purpose::Adapting(low_rank, numerics),
+        };
         Self::build(checkpoint.spec().clone(), purpose, &mut |name, shape| checkpoint.tensor(name, shape))
     }
 
@@ -90,6 +101,9 @@ impl Decoder {
         tensor: &mut dyn FnMut(&str, &[usize]) -> ModelResult<Vec<f32>>,
     ) -> ModelResult<Self> {
         let rotary = spec.rotary.iter().map(|rotary| RotaryTable::new(rotary, spec.head_dim)).collect();
+        let numerics = match purpose {
+            Purpose::Inference(numerics) | Purpose::Training(numerics) | Purpose::Adapting(_, numerics) => numerics,
+        };
         let mut weights = Vec::new();
         for shape in spec.tensors() {
             let values = tensor(&shape.name, &shape.shape)?;
@@ -101,7 +115,7 @@ impl Decoder {
         let blocks = spec.layers.iter().map(|_| Block::take(&spec, &mut next)).collect::<ModelResult<Vec<_>>>()?;
         let final_norm = next()?;
         let output = if spec.tied_embeddings { None } else { Some(next()?) };
-        Ok(Self { spec, rotary, embedding, blocks, final_norm, output })
+        Ok(Self { spec, numerics, rotary, embedding, blocks, final_norm, output })
     }
 
     /// The model's shape and rules.
@@ -111,10 +125,7 @@ impl Decoder {
 
     /// The class its products are computed in.
     pub fn numerics(&self) -> Numerics {
-        match &self.embedding {
-            Weight::Packed(matrix) => matrix.numerics(),
-            _ => Numerics::F32,
-        }
+        self.numerics
     }
 
     /// Keys and values of no token, a store per layer.
@@ -165,6 +176,10 @@ impl Decoder {
         }
         let mut rows = vec![0.0; tokens.len() * hidden];
         self.embedding.copy_rows(tokens, &mut rows)?;
+        if self.numerics == Numerics::Bf16 {
+            // As packed weights hold them.
+            rows = widened(InstructionSet::best(), &narrowed(InstructionSet::best(), &rows));
+        }
         Ok(Tensor::from_vec(rows, (tokens.len(), hidden), &Device::Cpu)?)
     }
 
@@ -173,33 +188,40 @@ impl Decoder {
         self.rotary.iter().map(|table| Arc::new(table.angles(positions))).collect()
     }
 
-    /// One block: attention and MLP, each added to the residual stream `x` ([rows, hidden]).
+    /// One block: attention and MLP, each added to the residual stream `x` ([rows, hidden]). Where only some rows are
+    /// wanted, as those that the head reads behind the last layer, the others end with their keys and values.
     pub(crate) fn layer(
         &self,
         index: usize,
         x: &Tensor,
         angles: &[Arc<Angles>],
         attend: &mut dyn Attend,
+        wanted: Option<&Arc<[usize]>>,
         pass: Pass,
     ) -> ModelResult<Tensor> {
-        let (block, rules, spec) = (&self.blocks[index], self.spec.layers[index], &self.spec);
+        let (block, rules, spec, numerics) = (&self.blocks[index], self.spec.layers[index], &self.spec, self.numerics);
         let placed = |x: &Tensor, weight: &Weight, placement| {
             if spec.norm_placement == placement { self.norm(x, weight, pass) } else { Ok(x.clone()) }
         };
         let input = placed(x, &block.attention_norm, NormPlacement::Pre)?;
-        let [mut q, mut k, v] = Linear::apply_all([&block.query, &block.key, &block.value], &input, pass)?;
+        let [mut q, mut k, v] = Linear::apply_all([&block.query, &block.key, &block.value], &input, numerics, pass)?;
         if let Some([query_norm, key_norm]) = &block.query_key_norm {
             // As wide as a head or as all of them: the norm takes its width from the weight.
             (q, k) = (self.norm(&q, query_norm, pass)?, self.norm(&k, key_norm, pass)?);
         }
         let q = ops::rotate(&q, spec.query_heads, &angles[rules.rotary], pass)?;
         let k = ops::rotate(&k, spec.key_value_heads, &angles[rules.rotary], pass)?;
-        let attended = block.output.apply(&attend.attend(index, rules.span, [&q, &k, &v], pass)?, pass)?;
-        let x = ops::add(x, &placed(&attended, &block.attention_norm, NormPlacement::Post)?, pass)?;
+        let mut attended = attend.attend(index, rules.span, [&q, &k, &v], pass)?;
+        let mut x = x.clone();
+        if let Some(rows) = wanted {
+            (attended, x) = (ops::select_rows(&attended, rows, pass)?, ops::select_rows(&x, rows, pass)?);
+        }
+        let attended = block.output.apply(&attended, numerics, pass)?;
+        let x = ops::add(&x, &placed(&attended, &block.attention_norm, NormPlacement::Post)?, pass)?;
         let input = placed(&x, &block.mlp_norm, NormPlacement::Pre)?;
-        let [gate, up] = Linear::apply_all([&block.gate, &block.up], &input, pass)?;
-        let activated = ops::swiglu(&gate, &up, pass)?;
-        let transformed = block.down.apply(&activated, pass)?;
+        let [gate, up] = Linear::apply_all([&block.gate, &block.up], &input, numerics, pass)?;
+        let activated = ops::swiglu(&gate, &up, numerics, pass)?;
+        let transformed = block.down.apply(&activated, numerics, pass)?;
         Ok(ops::add(&x, &placed(&transformed, &block.mlp_norm, NormPlacement::Post)?, pass)?)
     }
 
@@ -216,7 +238,7 @@ impl Decoder {
         let angles = self.angles(positions);
         let mut x = self.embed(tokens)?;
         for layer in 0..self.blocks.len() {
-            x = self.layer(layer, &x, &angles, attend, Pass::Forward)?;
+            x = self.layer(layer, &x, &angles, attend, None, Pass::Forward)?;
         }
         Ok(x)
     }

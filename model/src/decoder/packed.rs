@@ -1,34 +1,26 @@
-//! Attention within whole sequences packed into one batch: log-probabilities and training.
+//! Attention within sequences packed into one batch: log-probabilities and training.
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
 
 use super::{Attend, Decoder, Pass};
-use crate::ModelResult;
 use crate::kernels::attention::HeadLayout;
 use crate::ops::{self, PackedSequence};
 use crate::spec::AttentionSpan;
+use crate::{ModelResult, Numerics};
 
-/// Sequences one after another, each from its first token on.
+/// Sequences one after another, each from its first token on or behind a beginning that it shares.
 pub struct PackedAttention {
     layout: HeadLayout,
+    numerics: Numerics,
     sequences: Arc<[PackedSequence]>,
 }
 
 impl PackedAttention {
-    /// `lengths` and, per sequence, its masked heads (layer * query_heads + head).
-    pub fn new(decoder: &Decoder, sequences: impl IntoIterator<Item = (usize, Option<Arc<[bool]>>)>) -> Self {
-        let mut first_row = 0;
-        let sequences = sequences
-            .into_iter()
-            .map(|(tokens, masked_heads)| {
-                let sequence = PackedSequence { first_row, tokens, masked_heads };
-                first_row += tokens;
-                sequence
-            })
-            .collect();
-        Self { layout: decoder.spec().head_layout(), sequences }
+    /// Of sequences that cover the rows of a batch in order.
+    pub fn new(decoder: &Decoder, sequences: Arc<[PackedSequence]>) -> Self {
+        Self { layout: decoder.spec().head_layout(), numerics: decoder.numerics(), sequences }
     }
 }
 
@@ -40,6 +32,6 @@ impl Attend for PackedAttention {
         [q, k, v]: [&Tensor; 3],
         pass: Pass,
     ) -> ModelResult<Tensor> {
-        Ok(ops::attention(self.layout, span, layer, &self.sequences, q, k, v, pass)?)
+        Ok(ops::attention(self.layout, span, layer, &self.sequences, q, k, v, self.numerics, pass)?)
     }
 }

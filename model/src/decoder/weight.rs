@@ -7,7 +7,12 @@ use super::{Pass, Purpose};
 use crate::kernels::matmul::{Operand, PackedMatrix};
 use crate::ops;
 use crate::spec::TensorShape;
-use crate::{ModelError, ModelResult};
+use crate::{ModelError, ModelResult, Numerics};
+
+/// As many tensors as were asked for.
+pub(super) fn one_each<const N: usize>(tensors: Vec<Tensor>) -> ModelResult<[Tensor; N]> {
+    tensors.try_into().map_err(|_| ModelError::internal("a product is missing"))
+}
 
 /// A parameter of the decoder.
 pub(crate) enum Weight {
@@ -33,8 +38,8 @@ impl Weight {
                 Self::Packed(PackedMatrix::from_weight(&values, outputs, inputs, numerics))
             }
             (Purpose::Inference(_), shape) => Self::Vector(Tensor::from_vec(values, shape, &Device::Cpu)?),
-            (Purpose::Training, shape) => Self::Trainable(Var::from_vec(values, shape, &Device::Cpu)?),
-            (Purpose::Adapting(low_rank), shape) => {
+            (Purpose::Training(_), shape) => Self::Trainable(Var::from_vec(values, shape, &Device::Cpu)?),
+            (Purpose::Adapting(low_rank, _), shape) => {
                 let values = Tensor::from_vec(values, shape, &Device::Cpu)?;
                 match low_rank.adapt(tensor, &values)? {
                     Some(adapted) => Self::Adapted(adapted),
@@ -45,8 +50,13 @@ impl Weight {
         })
     }
 
-    /// x · weightᵀ for each of the weights; packed ones together.
-    pub fn apply<const N: usize>(weights: [&Self; N], x: &Tensor, pass: Pass) -> ModelResult<Vec<Tensor>> {
+    /// x · weightᵀ for each of the weights, those of one kind together; packed ones in their own class.
+    pub fn apply<const N: usize>(
+        weights: [&Self; N],
+        x: &Tensor,
+        numerics: Numerics,
+        pass: Pass,
+    ) -> ModelResult<Vec<Tensor>> {
         let packed = weights.iter().map_while(|weight| match weight {
             Self::Packed(matrix) => Some(matrix),
             _ => None,
@@ -55,16 +65,21 @@ impl Weight {
         if packed.len() == N {
             return Ok(ops::linear_frozen(x, &packed)?);
         }
-        weights.into_iter().map(|weight| weight.apply_alone(x, pass)).collect()
+        let row_major: Vec<&Tensor> = weights.iter().map_while(|weight| weight.row_major().ok()).collect();
+        if row_major.len() == N {
+            return Ok(ops::linear(x, &row_major, numerics, pass)?);
+        }
+        weights.into_iter().map(|weight| weight.apply_alone(x, numerics, pass)).collect()
     }
 
-    fn apply_alone(&self, x: &Tensor, pass: Pass) -> ModelResult<Tensor> {
+    fn apply_alone(&self, x: &Tensor, numerics: Numerics, pass: Pass) -> ModelResult<Tensor> {
         match self {
             Self::Packed(_) => Err(ModelError::internal("a packed matrix stands beside one that is trained")),
-            Self::Trainable(variable) => Ok(ops::linear(x, variable.as_tensor(), pass)?),
-            Self::Fixed(matrix) => Ok(ops::linear_fixed(x, matrix, pass)?),
-            Self::Adapted(adapted) => adapted.apply(x, pass),
-            Self::Vector(_) => Err(ModelError::internal("a vector was used as a matrix")),
+            Self::Adapted(adapted) => adapted.apply(x, numerics, pass),
+            _ => {
+                let [y] = one_each(ops::linear(x, &[self.row_major()?], numerics, pass)?)?;
+                Ok(y)
+            }
         }
     }
 

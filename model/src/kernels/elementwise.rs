@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::InstructionSet;
+use super::matmul::rounded;
 use super::simd::dispatch;
 
 /// Elements one task handles: large enough to pay for a task, small enough to share out.
@@ -113,6 +114,28 @@ pub fn softmax_backward(
             *gradient = *p * (*gradient - correction) * scale;
         }
     });
+}
+
+/// Values rounded to bf16, to nearest, ties to even; denormals become zero.
+pub fn narrowed(set: InstructionSet, values: &[f32]) -> Vec<u16> {
+    let mut out = vec![0; values.len()];
+    out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(out, values)| {
+        dispatch!(set, body(values: &[f32], out: &mut [u16]) {
+            out.iter_mut().zip(values).for_each(|(out, &value)| *out = rounded(value) as u16);
+        });
+    });
+    out
+}
+
+/// Values of bf16.
+pub fn widened(set: InstructionSet, values: &[u16]) -> Vec<f32> {
+    let mut out = vec![0.0; values.len()];
+    out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(out, values)| {
+        dispatch!(set, body(values: &[u16], out: &mut [f32]) {
+            out.iter_mut().zip(values).for_each(|(out, &value)| *out = f32::from_bits(u32::from(value) << 16));
+        });
+    });
+    out
 }
 
 /// The largest value; negative infinity for an empty slice.

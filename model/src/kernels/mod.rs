@@ -10,6 +10,6 @@ pub mod elementwise;
 pub mod matmul;
 pub mod normalise;
 pub mod rotary;
-mod simd;
+pub(crate) mod simd;
 
 pub use simd::InstructionSet;

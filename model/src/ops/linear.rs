@@ -1,11 +1,14 @@
 //! y = x · weightᵀ with [rows, inputs] x and [outputs, inputs] weight.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor, TensorId};
 
-use super::{Pass, output, values, with_values};
+use super::kept::Kept;
+use super::tape::{Backward, TapeGradients};
+use super::{Pass, with_values};
+use crate::Numerics;
 use crate::kernels::InstructionSet;
 use crate::kernels::matmul::{
-    Left, Operand, PackedMatrix, Product as PackedProduct, Shape as Product, matmul, matmul_packed,
+    Left, LeftMatrix, Operand, PackedMatrix, Product as PackedProduct, matmul_packed, multiply, product,
 };
 
 /// With weights packed once, whose gradients nobody wants: all products of one x, as one piece of work.
@@ -29,105 +32,68 @@ pub fn linear_frozen(x: &Tensor, weights: &[&PackedMatrix]) -> Result<Vec<Tensor
     weights.iter().zip(outs).map(tensor).collect()
 }
 
-/// With a trainable weight, packed as it is read; gradients flow to both.
+/// With row-major weights, packed as they are read, in a class of arithmetic: all products of one x. Gradients flow to x,
+/// and to those weights that are trained; in the class `bf16` what they are multiplied from is rounded as in the forward
+/// products.
 ///
 /// # Errors
 /// When an operand is not contiguous f32 or the widths differ.
-pub fn linear(x: &Tensor, weight: &Tensor, pass: Pass) -> Result<Tensor> {
-    pass.two(x, weight, Trainable)
-}
-
-/// With a weight that no gradient is wanted of; gradients flow to x.
-///
-/// # Errors
-/// When an operand is not contiguous f32 or the widths differ.
-pub fn linear_fixed(x: &Tensor, weight: &Tensor, pass: Pass) -> Result<Tensor> {
-    pass.one(x, Fixed(weight.clone()))
-}
-
-struct Fixed(Tensor);
-
-impl CustomOp1 for Fixed {
-    fn name(&self) -> &'static str {
-        "linear-fixed"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        with_values(&self.0, |weight| forward(values(x, layout)?, layout.shape().dims2()?, weight, self.0.dims2()?))?
-    }
-
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let rows = grad.dim(0)?;
-        let grad_x = gradient_of_x(grad, &self.0)?;
-        Ok(Some(Tensor::from_vec(grad_x, (rows, self.0.dim(1)?), grad.device())?))
-    }
-}
-
-/// x [rows, depth] · weight [columns, inputs]ᵀ.
-fn forward(
-    x: &[f32],
-    (rows, depth): (usize, usize),
-    weight: &[f32],
-    (columns, inputs): (usize, usize),
-) -> Result<(CpuStorage, Shape)> {
-    if inputs != depth {
-        candle_core::bail!("a weight of [{columns}, {inputs}] cannot take rows of {depth}");
-    }
-    let mut out = vec![0.0; rows * columns];
-    let operand = Operand::Transposed { data: weight, stride: depth };
-    let left = Left::row_major(x, depth);
-    matmul(InstructionSet::best(), Product { rows, columns, depth }, left, operand, &mut out, false);
-    output(out, (rows, columns))
-}
-
-/// grad [rows, outputs] · weight [outputs, inputs].
-fn gradient_of_x(grad: &Tensor, weight: &Tensor) -> Result<Vec<f32>> {
-    let ((rows, outputs), inputs) = (grad.dims2()?, weight.dim(1)?);
-    let mut grad_x = vec![0.0; rows * inputs];
-    with_values(grad, |grad| {
-        with_values(weight, |weight| {
-            let product = Product { rows, columns: inputs, depth: outputs };
-            let operand = Operand::RowMajor { data: weight, stride: inputs };
-            matmul(InstructionSet::best(), product, Left::row_major(grad, outputs), operand, &mut grad_x, false);
-        })
+pub fn linear(x: &Tensor, weights: &[&Tensor], numerics: Numerics, pass: Pass) -> Result<Vec<Tensor>> {
+    let (rows, inputs) = x.dims2()?;
+    let set = InstructionSet::best();
+    let mut outputs = Vec::with_capacity(weights.len());
+    with_values(x, |values| -> Result<()> {
+        let left = LeftMatrix::new(set, numerics, Left::row_major(values, inputs), rows, inputs);
+        for weight in weights {
+            let (columns, depth) = weight.dims2()?;
+            if depth != inputs {
+                candle_core::bail!("a weight of [{columns}, {depth}] cannot take rows of {inputs}");
+            }
+            let out =
+                with_values(weight, |data| product(set, &left, Operand::Transposed { data, stride: inputs }, columns))?;
+            outputs.push(Tensor::from_vec(out, (rows, columns), x.device())?);
+        }
+        Ok(())
     })??;
-    Ok(grad_x)
+    if matches!(pass, Pass::Tracked(_)) {
+        let kept = Kept::new(x, numerics)?;
+        for (place, (&weight, output)) in weights.iter().zip(&outputs).enumerate() {
+            let (weight, kept, kept_here) = (weight.clone(), kept.clone(), place == 0);
+            pass.record(output, || Linear { x: x.id(), kept, kept_here, rows, weight, numerics });
+        }
+    }
+    Ok(outputs)
 }
 
-struct Trainable;
+struct Linear {
+    x: TensorId,
+    /// What x held; other products of the same x share it, and the first of them counts it.
+    kept: Kept,
+    kept_here: bool,
+    rows: usize,
+    weight: Tensor,
+    numerics: Numerics,
+}
 
-impl CustomOp2 for Trainable {
-    fn name(&self) -> &'static str {
-        "linear"
+impl Backward for Linear {
+    fn kept_bytes(&self) -> usize {
+        if self.kept_here { self.kept.bytes() } else { 0 }
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (x_shape, w_shape) = (x_layout.shape().dims2()?, w_layout.shape().dims2()?);
-        forward(values(x, x_layout)?, x_shape, values(w, w_layout)?, w_shape)
-    }
-
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (rows, inputs) = x.dims2()?;
-        let outputs = weight.dim(0)?;
-        let grad_x = gradient_of_x(grad, weight)?;
-        let mut grad_weight = vec![0.0; outputs * inputs];
-        with_values(grad, |grad| {
-            with_values(x, |x| {
-                let product = Product { rows: outputs, columns: inputs, depth: rows };
-                let operand = Operand::RowMajor { data: x, stride: inputs };
-                let left = Left::transposed(grad, outputs);
-                matmul(InstructionSet::best(), product, left, operand, &mut grad_weight, false);
-            })
-        })??;
-        Ok((
-            Some(Tensor::from_vec(grad_x, (rows, inputs), x.device())?),
-            Some(Tensor::from_vec(grad_weight, (outputs, inputs), x.device())?),
-        ))
+    /// Of x: gradient · weight. Of the weight: gradientᵀ · x.
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        let Self { x, kept, rows, weight, numerics, .. } = *self;
+        let (outputs, inputs) = weight.dims2()?;
+        let set = InstructionSet::best();
+        let left = LeftMatrix::new(set, numerics, Left::row_major(&gradient, outputs), rows, outputs);
+        let of_x =
+            with_values(&weight, |data| product(set, &left, Operand::RowMajor { data, stride: inputs }, inputs))?;
+        found.add(x, of_x);
+        drop(left);
+        let Some(sum) = found.parameter(weight.id()) else { return Ok(()) };
+        let left = LeftMatrix::new(set, numerics, Left::transposed(&gradient, outputs), outputs, rows);
+        kept.with_operand(inputs, |x| {
+            sum.add_written(|out| multiply(set, &left, x, inputs, out, false));
+        })
     }
 }

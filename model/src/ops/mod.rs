@@ -1,21 +1,22 @@
 //! Differentiable operations on candle tensors, each with its own forward and backward kernel.
 //!
 //! candle's fused operations cut the gradient graph without an error, so none is used: every operation here
-//! states its backward pass, and one that has none fails loudly. [`Tape`] retraces them.
+//! states its backward pass. [`Tape`] retraces them.
 
 mod attention;
+mod kept;
 mod linear;
 mod pointwise;
 mod tape;
 
 pub use attention::{PackedSequence, attention};
-pub use linear::{linear, linear_fixed, linear_frozen};
-pub use pointwise::{add, add_bias, rms_norm, rotate, scale, swiglu};
-pub use tape::{Pass, Tape, TapeGradients};
+pub use linear::{linear, linear_frozen};
+pub use pointwise::{add, add_bias, rms_norm, rotate, scale, select_rows, swiglu};
+pub use tape::{Accumulators, Pass, Tape};
 
-use candle_core::{CpuStorage, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, Layout, Result, Tensor};
 
-/// The values of a contiguous f32 tensor inside an operation.
+/// The values of a contiguous f32 tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
@@ -30,9 +31,4 @@ pub(crate) fn with_values<T>(tensor: &Tensor, use_values: impl FnOnce(&[f32]) ->
         candle_core::Storage::Cpu(storage) => Ok(use_values(values(storage, layout)?)),
         _ => candle_core::bail!("the tensor is not on the CPU"),
     }
-}
-
-/// A new storage with these values and this shape.
-fn output(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, Shape)> {
-    Ok((CpuStorage::F32(values), shape.into()))
 }

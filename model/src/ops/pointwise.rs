@@ -1,10 +1,13 @@
-//! Normalisation, rotation, biases, sums, and the gated activation.
+//! Normalisation, rotation, biases, sums, chosen rows, and the gated activation.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Tensor, TensorId};
 
-use super::{Pass, output, values, with_values};
+use super::kept::Kept;
+use super::tape::{Backward, TapeGradients};
+use super::{Pass, with_values};
+use crate::Numerics;
 use crate::kernels::InstructionSet;
 use crate::kernels::rotary::Angles;
 use crate::kernels::{elementwise, normalise};
@@ -12,213 +15,222 @@ use crate::kernels::{elementwise, normalise};
 /// RMS normalisation of each `width` values of `x` ([rows, any multiple of width]) with `weight` ([width]): of whole
 /// rows, or of each head.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, pass: Pass) -> Result<Tensor> {
-    pass.two(x, weight, RmsNorm { epsilon })
+    let mut out = vec![0.0; x.elem_count()];
+    with_values(x, |x| {
+        with_values(weight, |weight| normalise::rms_norm(InstructionSet::best(), x, weight, epsilon, &mut out))
+    })??;
+    let out = Tensor::from_vec(out, x.shape(), x.device())?;
+    pass.record(&out, || RmsNorm { x: x.clone(), weight: weight.clone(), epsilon });
+    Ok(out)
 }
 
 struct RmsNorm {
+    x: Tensor,
+    weight: Tensor,
     epsilon: f32,
 }
 
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        "rms-norm"
+impl Backward for RmsNorm {
+    fn kept_bytes(&self) -> usize {
+        self.x.elem_count() * size_of::<f32>()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let x = values(x, x_layout)?;
-        let mut out = vec![0.0; x.len()];
-        normalise::rms_norm(InstructionSet::best(), x, values(w, w_layout)?, self.epsilon, &mut out);
-        output(out, x_layout.shape().clone())
-    }
-
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut grad_x = vec![0.0; x.elem_count()];
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        let Self { x, weight, epsilon } = *self;
+        let mut grad_x = vec![0.0; gradient.len()];
         let mut grad_weight = vec![0.0; weight.elem_count()];
-        with_values(x, |x| {
-            with_values(weight, |weight| {
-                with_values(grad, |grad| {
-                    let set = InstructionSet::best();
-                    normalise::rms_norm_backward(set, x, weight, self.epsilon, grad, &mut grad_x, &mut grad_weight);
-                })
+        with_values(&x, |x| {
+            with_values(&weight, |weight| {
+                let set = InstructionSet::best();
+                normalise::rms_norm_backward(set, x, weight, epsilon, &gradient, &mut grad_x, &mut grad_weight);
             })
-        })???;
-        Ok((
-            Some(Tensor::from_vec(grad_x, x.shape(), x.device())?),
-            Some(Tensor::from_vec(grad_weight, weight.shape(), x.device())?),
-        ))
+        })??;
+        found.add(x.id(), grad_x);
+        if let Some(sum) = found.parameter(weight.id()) {
+            sum.add_written(|out| out.copy_from_slice(&grad_weight));
+        }
+        Ok(())
     }
 }
 
 /// Rotates the heads of `x` ([rows, heads * head_dim]) by the angles of their positions.
 pub fn rotate(x: &Tensor, heads: usize, angles: &Arc<Angles>, pass: Pass) -> Result<Tensor> {
-    pass.one(x, Rotate { heads, angles: angles.clone() })
+    let mut out = with_values(x, <[f32]>::to_vec)?;
+    angles.rotate(&mut out, heads, false);
+    let out = Tensor::from_vec(out, x.shape(), x.device())?;
+    pass.record(&out, || Rotate { x: x.id(), heads, angles: angles.clone() });
+    Ok(out)
 }
 
 struct Rotate {
+    x: TensorId,
     heads: usize,
     angles: Arc<Angles>,
 }
 
-impl CustomOp1 for Rotate {
-    fn name(&self) -> &'static str {
-        "rotate"
+impl Backward for Rotate {
+    fn kept_bytes(&self) -> usize {
+        0
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut out = values(x, layout)?.to_vec();
-        self.angles.rotate(&mut out, self.heads, false);
-        output(out, layout.shape().clone())
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let mut back = with_values(grad, <[f32]>::to_vec)?;
-        self.angles.rotate(&mut back, self.heads, true);
-        Ok(Some(Tensor::from_vec(back, x.shape(), x.device())?))
+    fn backward(self: Box<Self>, mut gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        self.angles.rotate(&mut gradient, self.heads, true);
+        found.add(self.x, gradient);
+        Ok(())
     }
 }
 
 /// Adds `bias` ([width]) to each row of `x` ([rows, width]).
 pub fn add_bias(x: &Tensor, bias: &Tensor, pass: Pass) -> Result<Tensor> {
-    pass.two(x, bias, AddBias)
+    let mut out = with_values(x, <[f32]>::to_vec)?;
+    with_values(bias, |bias| elementwise::add_bias(&mut out, bias))?;
+    let out = Tensor::from_vec(out, x.shape(), x.device())?;
+    pass.record(&out, || AddBias { x: x.id(), bias: bias.id(), width: bias.elem_count() });
+    Ok(out)
 }
 
-struct AddBias;
+struct AddBias {
+    x: TensorId,
+    bias: TensorId,
+    width: usize,
+}
 
-impl CustomOp2 for AddBias {
-    fn name(&self) -> &'static str {
-        "add-bias"
+impl Backward for AddBias {
+    fn kept_bytes(&self) -> usize {
+        0
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let mut out = values(x, x_layout)?.to_vec();
-        elementwise::add_bias(&mut out, values(bias, bias_layout)?);
-        output(out, x_layout.shape().clone())
-    }
-
-    fn bwd(&self, _x: &Tensor, bias: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad_bias = with_values(grad, |grad| elementwise::sum_rows(grad, bias.elem_count()))?;
-        let grad_bias = Tensor::from_vec(grad_bias, bias.shape(), bias.device())?;
-        Ok((Some(grad.clone()), Some(grad_bias)))
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        if let Some(sum) = found.parameter(self.bias) {
+            let of_bias = elementwise::sum_rows(&gradient, self.width);
+            sum.add_written(|out| out.copy_from_slice(&of_bias));
+        }
+        found.add(self.x, gradient);
+        Ok(())
     }
 }
 
 /// `x + y` of one shape: a block's part added to the residual stream.
 pub fn add(x: &Tensor, y: &Tensor, pass: Pass) -> Result<Tensor> {
-    pass.two(x, y, Add)
+    if x.shape() != y.shape() {
+        candle_core::bail!("{:?} and {:?} cannot be added", x.shape(), y.shape());
+    }
+    let mut out = vec![0.0; x.elem_count()];
+    with_values(x, |x| with_values(y, |y| elementwise::add(x, y, &mut out)))??;
+    let out = Tensor::from_vec(out, x.shape(), x.device())?;
+    pass.record(&out, || Add([x.id(), y.id()]));
+    Ok(out)
 }
 
-/// As [`add`], for gradients.
-pub(super) fn sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    add(x, y, Pass::Forward)
-}
+struct Add([TensorId; 2]);
 
-struct Add;
-
-impl CustomOp2 for Add {
-    fn name(&self) -> &'static str {
-        "add"
+impl Backward for Add {
+    fn kept_bytes(&self) -> usize {
+        0
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        y: &CpuStorage,
-        y_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        if x_layout.shape() != y_layout.shape() {
-            candle_core::bail!("{:?} and {:?} cannot be added", x_layout.shape(), y_layout.shape());
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        let [x, y] = self.0;
+        found.add(x, gradient.clone());
+        found.add(y, gradient);
+        Ok(())
+    }
+}
+
+/// Rows of `x` ([any, width]), in this order; one may come several times.
+pub fn select_rows(x: &Tensor, rows: &Arc<[usize]>, pass: Pass) -> Result<Tensor> {
+    let (count, width) = x.dims2()?;
+    let mut out = Vec::with_capacity(rows.len() * width);
+    with_values(x, |x| rows.iter().for_each(|&row| out.extend_from_slice(&x[row * width..][..width])))?;
+    let out = Tensor::from_vec(out, (rows.len(), width), x.device())?;
+    pass.record(&out, || SelectRows { x: x.id(), count, width, rows: rows.clone() });
+    Ok(out)
+}
+
+struct SelectRows {
+    x: TensorId,
+    count: usize,
+    width: usize,
+    rows: Arc<[usize]>,
+}
+
+impl Backward for SelectRows {
+    fn kept_bytes(&self) -> usize {
+        0
+    }
+
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        let width = self.width;
+        let mut grad_x = vec![0.0f32; self.count * width];
+        for (&row, gradient) in self.rows.iter().zip(gradient.chunks_exact(width)) {
+            let sums = &mut grad_x[row * width..][..width];
+            sums.iter_mut().zip(gradient).for_each(|(sum, gradient)| *sum += gradient);
         }
-        let x = values(x, x_layout)?;
-        let mut out = vec![0.0; x.len()];
-        elementwise::add(x, values(y, y_layout)?, &mut out);
-        output(out, x_layout.shape().clone())
-    }
-
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, _z: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok((Some(grad.clone()), Some(grad.clone())))
+        found.add(self.x, grad_x);
+        Ok(())
     }
 }
 
-/// `silu(gate) * up`.
-pub fn swiglu(gate: &Tensor, up: &Tensor, pass: Pass) -> Result<Tensor> {
-    pass.two(gate, up, Swiglu)
+/// `silu(gate) * up`. In the class `bf16` the way back reads `gate` and `up` rounded to it.
+pub fn swiglu(gate: &Tensor, up: &Tensor, numerics: Numerics, pass: Pass) -> Result<Tensor> {
+    let mut out = vec![0.0; gate.elem_count()];
+    with_values(gate, |gate| with_values(up, |up| elementwise::swiglu(InstructionSet::best(), gate, up, &mut out)))??;
+    let out = Tensor::from_vec(out, gate.shape(), gate.device())?;
+    if matches!(pass, Pass::Tracked(_)) {
+        let kept = [Kept::new(gate, numerics)?, Kept::new(up, numerics)?];
+        pass.record(&out, || Swiglu { inputs: [gate.id(), up.id()], kept });
+    }
+    Ok(out)
 }
 
-struct Swiglu;
+struct Swiglu {
+    inputs: [TensorId; 2],
+    kept: [Kept; 2],
+}
 
-impl CustomOp2 for Swiglu {
-    fn name(&self) -> &'static str {
-        "swiglu"
+impl Backward for Swiglu {
+    fn kept_bytes(&self) -> usize {
+        self.kept.iter().map(Kept::bytes).sum()
     }
 
-    fn cpu_fwd(
-        &self,
-        gate: &CpuStorage,
-        gate_layout: &Layout,
-        up: &CpuStorage,
-        up_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let gate = values(gate, gate_layout)?;
-        let mut out = vec![0.0; gate.len()];
-        elementwise::swiglu(InstructionSet::best(), gate, values(up, up_layout)?, &mut out);
-        output(out, gate_layout.shape().clone())
-    }
-
-    fn bwd(&self, gate: &Tensor, up: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut grad_gate = vec![0.0; gate.elem_count()];
-        let mut grad_up = vec![0.0; up.elem_count()];
-        with_values(gate, |gate| {
-            with_values(up, |up| {
-                with_values(grad, |grad| {
-                    let set = InstructionSet::best();
-                    elementwise::swiglu_backward(set, gate, up, grad, &mut grad_gate, &mut grad_up);
-                })
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        let mut grad_gate = vec![0.0; gradient.len()];
+        let mut grad_up = vec![0.0; gradient.len()];
+        let [gate, up] = &self.kept;
+        gate.with(|gate| {
+            up.with(|up| {
+                let set = InstructionSet::best();
+                elementwise::swiglu_backward(set, gate, up, &gradient, &mut grad_gate, &mut grad_up);
             })
-        })???;
-        Ok((
-            Some(Tensor::from_vec(grad_gate, gate.shape(), gate.device())?),
-            Some(Tensor::from_vec(grad_up, up.shape(), up.device())?),
-        ))
+        })??;
+        let [gate, up] = self.inputs;
+        found.add(gate, grad_gate);
+        found.add(up, grad_up);
+        Ok(())
     }
 }
 
 /// `x` times a number.
 pub fn scale(x: &Tensor, factor: f32, pass: Pass) -> Result<Tensor> {
-    pass.one(x, Scale(factor))
+    let scaled = with_values(x, |x| x.iter().map(|value| value * factor).collect::<Vec<f32>>())?;
+    let out = Tensor::from_vec(scaled, x.shape(), x.device())?;
+    pass.record(&out, || Scale { x: x.id(), factor });
+    Ok(out)
 }
 
-struct Scale(f32);
-
-impl Scale {
-    fn times(&self, values: &[f32]) -> Vec<f32> {
-        values.iter().map(|value| value * self.0).collect()
-    }
+struct Scale {
+    x: TensorId,
+    factor: f32,
 }
 
-impl CustomOp1 for Scale {
-    fn name(&self) -> &'static str {
-        "scale"
+impl Backward for Scale {
+    fn kept_bytes(&self) -> usize {
+        0
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        output(self.times(values(x, layout)?), layout.shape().clone())
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let scaled = with_values(grad, |grad| self.times(grad))?;
-        Ok(Some(Tensor::from_vec(scaled, x.shape(), x.device())?))
+    fn backward(self: Box<Self>, mut gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
+        gradient.iter_mut().for_each(|value| *value *= self.factor);
+        found.add(self.x, gradient);
+        Ok(())
     }
 }

@@ -1,16 +1,14 @@
 //! The record of operations that a backward pass retraces.
 //!
-//! candle's own backward pass starts every gradient as a tensor of zeros and adds to it in a thread pool of its own. Here
-//! the first gradient of a tensor is taken as it is, further ones are added in the order of the way back, and what a
-//! step needed is dropped as soon as it has been passed.
+//! An operation keeps what its own way back reads and nothing else. The first gradient of a tensor is taken as it is,
+//! further ones are added in the order of the way back; those of parameters go straight where they are summed up.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use candle_core::{CustomOp1, CustomOp2, CustomOp3, Result, Tensor, TensorId};
-
-use super::pointwise::sum;
+use candle_core::{Result, Tensor, TensorId};
+use rayon::prelude::*;
 
 /// Whether a pass records what gradients need.
 #[derive(Clone, Copy)]
@@ -19,113 +17,182 @@ pub enum Pass<'tape> {
     Tracked(&'tape Tape),
 }
 
+/// One operation's way back.
+pub(super) trait Backward {
+    /// Bytes that it keeps.
+    fn kept_bytes(&self) -> usize;
+
+    /// Hands on the gradient of its output to what it read.
+    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()>;
+}
+
 /// The operations of a tracked pass, in their order.
 #[derive(Default)]
 pub struct Tape(RefCell<Vec<Step>>);
 
 struct Step {
-    operation: Operation,
-    output: Tensor,
-}
-
-/// An operation and what it read.
-enum Operation {
-    One(Box<dyn CustomOp1>, Tensor),
-    Two(Box<dyn CustomOp2>, [Tensor; 2]),
-    Three(Box<dyn CustomOp3>, [Tensor; 3]),
+    output: TensorId,
+    operation: Box<dyn Backward>,
 }
 
 impl Pass<'_> {
-    pub(super) fn one(self, x: &Tensor, operation: impl CustomOp1 + 'static) -> Result<Tensor> {
-        let output = x.apply_op1_no_bwd(&operation)?;
-        self.record(&output, || Operation::One(Box::new(operation), x.clone()));
-        Ok(output)
-    }
-
-    pub(super) fn two(self, x: &Tensor, y: &Tensor, operation: impl CustomOp2 + 'static) -> Result<Tensor> {
-        let output = x.apply_op2_no_bwd(y, &operation)?;
-        self.record(&output, || Operation::Two(Box::new(operation), [x, y].map(Tensor::clone)));
-        Ok(output)
-    }
-
-    pub(super) fn three(
-        self,
-        x: &Tensor,
-        y: &Tensor,
-        z: &Tensor,
-        operation: impl CustomOp3 + 'static,
-    ) -> Result<Tensor> {
-        let output = x.apply_op3_no_bwd(y, z, &operation)?;
-        self.record(&output, || Operation::Three(Box::new(operation), [x, y, z].map(Tensor::clone)));
-        Ok(output)
-    }
-
-    fn record(self, output: &Tensor, operation: impl FnOnce() -> Operation) {
+    pub(super) fn record<B: Backward + 'static>(self, output: &Tensor, operation: impl FnOnce() -> B) {
         if let Self::Tracked(tape) = self {
-            tape.0.borrow_mut().push(Step { operation: operation(), output: output.clone() });
+            tape.0.borrow_mut().push(Step { output: output.id(), operation: Box::new(operation()) });
         }
     }
 }
 
 impl Tape {
-    /// Bytes of the results that are kept.
+    /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
-        self.0.borrow().iter().map(|step| step.output.elem_count() * size_of::<f32>()).sum()
+        self.0.borrow().iter().map(|step| step.operation.kept_bytes()).sum()
     }
 
-    /// The gradients of what went in, when that of `output` is `gradient`.
+    /// Walks back from `output`, whose gradient is given. Gradients of parameters are added to `parameters`; those of
+    /// other tensors that went in are returned.
     ///
     /// # Errors
-    /// When an operation has no backward pass, or its shapes do not fit.
-    pub fn backward(self, output: &Tensor, gradient: Tensor) -> Result<TapeGradients> {
-        if output.shape() != gradient.shape() {
-            candle_core::bail!("a gradient of {:?} cannot seed {:?}", gradient.shape(), output.shape());
+    /// When shapes do not fit.
+    pub fn backward<'a>(
+        self,
+        output: &Tensor,
+        gradient: Vec<f32>,
+        parameters: &'a mut Accumulators,
+    ) -> Result<TapeGradients<'a>> {
+        if output.elem_count() != gradient.len() {
+            candle_core::bail!("{} gradients cannot seed {:?}", gradient.len(), output.shape());
         }
-        let mut found = TapeGradients(HashMap::from([(output.id(), gradient)]));
+        let mut found = TapeGradients { of: HashMap::from([(output.id(), gradient)]), parameters };
         let mut steps = self.0.into_inner();
-        while let Some(Step { operation, output }) = steps.pop() {
-            let Some(gradient) = found.take(&output) else { continue };
-            match operation {
-                Operation::One(operation, x) => {
-                    let of_x = operation.bwd(&x, &output, &gradient)?;
-                    found.add([(&x, of_x)])?;
-                }
-                Operation::Two(operation, [x, y]) => {
-                    let (of_x, of_y) = operation.bwd(&x, &y, &output, &gradient)?;
-                    found.add([(&x, of_x), (&y, of_y)])?;
-                }
-                Operation::Three(operation, [x, y, z]) => {
-                    let (of_x, of_y, of_z) = operation.bwd(&x, &y, &z, &output, &gradient)?;
-                    found.add([(&x, of_x), (&y, of_y), (&z, of_z)])?;
-                }
+        while let Some(Step { output, operation }) = steps.pop() {
+            if let Some(gradient) = found.of.remove(&output) {
+                operation.backward(gradient, &mut found)?;
             }
         }
         Ok(found)
     }
 }
 
-/// Gradients of a tape's inputs, weights among them.
-pub struct TapeGradients(HashMap<TensorId, Tensor>);
+/// Gradients on the way back.
+pub struct TapeGradients<'a> {
+    of: HashMap<TensorId, Vec<f32>>,
+    parameters: &'a mut Accumulators,
+}
 
-impl TapeGradients {
+impl TapeGradients<'_> {
     /// The gradient of a tensor, if the way back reached it.
-    pub fn take(&mut self, of: &Tensor) -> Option<Tensor> {
-        self.0.remove(&of.id())
+    pub fn take(&mut self, of: &Tensor) -> Option<Vec<f32>> {
+        self.of.remove(&of.id())
     }
 
-    fn add<const COUNT: usize>(&mut self, gradients: [(&Tensor, Option<Tensor>); COUNT]) -> Result<()> {
-        for (of, gradient) in gradients {
-            let Some(gradient) = gradient else { continue };
-            match self.0.entry(of.id()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(gradient);
-                }
-                Entry::Occupied(mut entry) => {
-                    let both = sum(entry.get(), &gradient)?;
-                    entry.insert(both);
-                }
+    /// Adds to the gradient of a tensor that is no parameter.
+    pub(super) fn add(&mut self, of: TensorId, gradient: Vec<f32>) {
+        match self.of.entry(of) {
+            Entry::Vacant(entry) => {
+                entry.insert(gradient);
             }
+            Entry::Occupied(mut entry) => add_to(entry.get_mut(), &gradient),
         }
-        Ok(())
+    }
+
+    /// Where the gradient of a parameter is summed up; `None` for what is not trained.
+    pub(super) fn parameter(&mut self, of: TensorId) -> Option<&mut Accumulator> {
+        self.parameters.of(of)
+    }
+}
+
+/// Elements that one task adds.
+const CHUNK: usize = 1 << 14;
+
+fn add_to(sums: &mut [f32], values: &[f32]) {
+    sums.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(sums, values)| {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    });
+}
+
+/// The sums of gradients of all parameters.
+#[derive(Default)]
+pub struct Accumulators {
+    all: Vec<Accumulator>,
+    places: HashMap<TensorId, usize>,
+}
+
+/// The sum of one parameter's gradients, f32, row-major.
+pub struct Accumulator {
+    values: Vec<f32>,
+    /// Whether nothing was added yet; what `values` hold is of no meaning then.
+    empty: bool,
+}
+
+impl Accumulators {
+    /// Sums of nothing for these parameters.
+    pub fn new<'a>(parameters: impl Iterator<Item = &'a Tensor>) -> Self {
+        let mut found = Self::default();
+        for (place, parameter) in parameters.enumerate() {
+            found.places.insert(parameter.id(), place);
+            found.all.push(Accumulator { values: vec![0.0; parameter.elem_count()], empty: true });
+        }
+        found
+    }
+
+    /// Of all parameters, in their order.
+    pub fn all(&self) -> &[Accumulator] {
+        &self.all
+    }
+
+    /// Of all parameters, in their order.
+    pub fn all_mut(&mut self) -> &mut [Accumulator] {
+        &mut self.all
+    }
+
+    /// That of one parameter, if it is one.
+    pub fn of(&mut self, parameter: TensorId) -> Option<&mut Accumulator> {
+        self.places.get(&parameter).map(|&place| &mut self.all[place])
+    }
+}
+
+impl Accumulator {
+    /// Back to nothing, without touching the memory.
+    pub fn clear(&mut self) {
+        self.empty = true;
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// The sum; meaningless while it is empty.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Adds what `write` writes whole: straight to its place when that is empty.
+    pub fn add_written(&mut self, write: impl FnOnce(&mut [f32])) {
+        if self.empty {
+            write(&mut self.values);
+        } else {
+            let mut values = vec![0.0; self.values.len()];
+            write(&mut values);
+            add_to(&mut self.values, &values);
+        }
+        self.empty = false;
+    }
+
+    /// Lets `add` add to the sum, which is told whether there is one; otherwise it writes all of it.
+    pub fn accumulate(&mut self, add: impl FnOnce(&mut [f32], bool)) {
+        add(&mut self.values, !self.empty);
+        self.empty = false;
+    }
+
+    /// Lets `add` add to single values.
+    pub fn add_to_some(&mut self, add: impl FnOnce(&mut [f32])) {
+        self.accumulate(|sums, there| {
+            if !there {
+                sums.fill(0.0);
+            }
+            add(sums);
+        });
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Gradients;
 use crate::decoder::{Decoder, Parameter, Part};
+use crate::kernels::InstructionSet;
+use crate::kernels::simd::dispatch;
 use crate::{ModelError, ModelResult};
 
 /// Elements of one task, and of one partial sum of the gradient norm.
@@ -114,10 +116,25 @@ impl Decayed {
     }
 }
 
-/// The sum of squares in f64, in chunks of fixed size.
+/// The sum of squares in f64, in chunks of fixed size, each in 16 interleaved lanes.
 pub(super) fn squared_norm(values: &[f32]) -> f64 {
-    let parts: Vec<f64> =
-        values.par_chunks(CHUNK).map(|chunk| chunk.iter().map(|&value| f64::from(value).powi(2)).sum()).collect();
+    let set = InstructionSet::best();
+    let of_chunk = |values: &[f32]| {
+        dispatch!(set, body(values: &[f32]) -> f64 {
+            let mut lanes = [0.0f64; 16];
+            let (chunks, rest) = values.as_chunks::<16>();
+            for chunk in chunks {
+                for (lane, &value) in lanes.iter_mut().zip(chunk) {
+                    *lane += f64::from(value) * f64::from(value);
+                }
+            }
+            for (lane, &value) in lanes.iter_mut().zip(rest) {
+                *lane += f64::from(value) * f64::from(value);
+            }
+            lanes.iter().sum()
+        })
+    };
+    let parts: Vec<f64> = values.par_chunks(CHUNK).map(of_chunk).collect();
     parts.into_iter().sum()
 }
 
@@ -133,14 +150,20 @@ struct Update {
 }
 
 impl Update {
-    fn apply(&self, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        for (((weight, &gradient), first), second) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
-            let gradient = gradient * self.clip;
-            *first = self.beta1 * *first + (1.0 - self.beta1) * gradient;
-            *second = self.beta2 * *second + (1.0 - self.beta2) * gradient * gradient;
-            let denominator = second.sqrt() / self.root_correction + self.epsilon;
-            *weight = *weight * self.decay - self.step_size * *first / denominator;
-        }
+    fn apply(self, set: InstructionSet, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let update = self;
+        dispatch!(
+            set,
+            body(update: Update, weights: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+                for (((weight, &gradient), first), second) in weights.iter_mut().zip(gradient).zip(first).zip(second) {
+                    let gradient = gradient * update.clip;
+                    *first = update.beta1 * *first + (1.0 - update.beta1) * gradient;
+                    *second = update.beta2 * *second + (1.0 - update.beta2) * gradient * gradient;
+                    let denominator = second.sqrt() / update.root_correction + update.epsilon;
+                    *weight = *weight * update.decay - update.step_size * *first / denominator;
+                }
+            }
+        );
     }
 }
 
@@ -160,7 +183,7 @@ impl InplaceOp1 for InPlace<'_> {
         if layout.contiguous_offsets() != Some((0, weights.len())) || weights.len() != self.gradient.len() {
             candle_core::bail!("weights and gradients differ in layout");
         }
-        let update = self.update;
+        let (update, set) = (self.update, InstructionSet::best());
         let mut moments = self.moments.borrow_mut();
         let Moments { first, second, .. } = &mut **moments;
         weights
@@ -168,7 +191,7 @@ impl InplaceOp1 for InPlace<'_> {
             .zip(self.gradient.par_chunks(CHUNK))
             .zip(first.par_chunks_mut(CHUNK))
             .zip(second.par_chunks_mut(CHUNK))
-            .for_each(|(((weights, gradient), first), second)| update.apply(weights, gradient, first, second));
+            .for_each(|(((weights, gradient), first), second)| update.apply(set, weights, gradient, first, second));
         Ok(())
     }
 }
@@ -197,7 +220,7 @@ mod tests {
                 root_correction: c2.sqrt() as f32,
                 epsilon: epsilon as f32,
             };
-            update.apply(&mut weight, &[gradient as f32], &mut first, &mut second);
+            update.apply(InstructionSet::best(), &mut weight, &[gradient as f32], &mut first, &mut second);
         }
         // Twenty f32 updates of a number of size 0.5, each rounded a few times.
         assert!((f64::from(weight[0]) - exact).abs() < 1e-6, "{} {exact}", weight[0]);

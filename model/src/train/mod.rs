@@ -4,8 +4,10 @@ mod adamw;
 mod checkpoint;
 mod gradients;
 mod objective;
+mod packing;
 mod run;
 mod schedule;
+mod scored;
 
 pub use adamw::{AdamW, AdamWSettings, Decayed};
 pub use checkpoint::Checkpoints;
@@ -15,3 +17,4 @@ pub use run::{
     BatchSource, Measured, MicroBatch, Observer, StepReport, TrainingSequence, TrainingSettings, measure, train,
 };
 pub use schedule::{LearningRate, Warmup};
+pub use scored::scored_logprobs;

@@ -2,10 +2,10 @@
 
 use super::checkpoint::Checkpoints;
 use super::gradients::MaskedHeads;
-use super::{AdamW, AdamWSettings, Evaluation, Gradients, LearningRate, Objective};
+use super::packing::{Group, groups};
+use super::{AdamW, AdamWSettings, Evaluation, Gradients, LearningRate, Objective, scored_logprobs};
 use crate::decoder::Decoder;
 use crate::flops::{Work, forward_flops};
-use crate::logprobs::token_logprobs;
 use crate::{Fault, ModelError, ModelResult};
 
 /// One sequence to learn from.
@@ -16,6 +16,18 @@ pub struct TrainingSequence {
     pub scored: Vec<bool>,
     /// Per head (layer * query_heads + head): whether its output is multiplied by 0 for this sequence.
     pub masked_heads: Option<MaskedHeads>,
+}
+
+impl TrainingSequence {
+    /// Positions of the scored tokens; the first token has nothing before it and is never scored.
+    pub(super) fn scored_positions(&self) -> impl Iterator<Item = usize> + '_ {
+        (1..self.ids.len()).filter(|&position| self.scored[position])
+    }
+
+    /// How many tokens are scored.
+    pub fn scored_tokens(&self) -> usize {
+        self.scored_positions().count()
+    }
 }
 
 /// Sequences that go through the model together, with the objective that judges them.
@@ -58,7 +70,7 @@ pub struct StepReport {
     pub tokens: u64,
     /// Floating-point operations of the step, in the convention of model FLOPs utilisation: the forward pass, twice as many
     /// for the backward pass (once where the weights are frozen), nothing for what is computed again, nor for corrections of
-    /// low rank.
+    /// low rank; beginnings that sequences share count once.
     pub flops: f64,
     /// The objective's statistics, added over micro-batches.
     pub statistics: Vec<f64>,
@@ -196,13 +208,17 @@ impl Training<'_> {
 
     /// Floating-point operations of training on these sequences.
     fn flops(&self, sequences: &[TrainingSequence]) -> f64 {
-        let work = |sequence: &TrainingSequence| Work {
-            position: 0,
-            tokens: sequence.ids.len(),
-            logits: sequence.scored_tokens(),
-        };
+        let work = groups(sequences).into_iter().flat_map(|Group { sequences, shared }| {
+            let beginning = Work { position: 0, tokens: shared, logits: 0 };
+            let of_sequence = move |sequence: &TrainingSequence| Work {
+                position: shared,
+                tokens: sequence.ids.len() - shared,
+                logits: sequence.scored_tokens(),
+            };
+            std::iter::once(beginning).chain(sequences.iter().map(of_sequence))
+        });
         let passes = if self.decoder.is_adapted() { 2.0 } else { 3.0 };
-        passes * forward_flops(self.decoder.spec(), sequences.iter().map(work))
+        passes * forward_flops(self.decoder.spec(), work)
     }
 
     /// Measures what is to be measured after the last step, unless that was done.
@@ -240,10 +256,6 @@ fn diverged(step: usize, what: &str) -> ModelError {
 /// # Errors
 /// `Input` when a token is outside the vocabulary; whatever `observer` returns.
 pub fn measure(decoder: &Decoder, batch: &MicroBatch, observer: &mut dyn Observer) -> ModelResult<Evaluation> {
-    let ids: Vec<&[u32]> = batch.sequences.iter().map(|sequence| sequence.ids.as_slice()).collect();
-    let logprobs = token_logprobs(decoder, None, &ids, &mut |tokens| observer.processed(tokens))?;
-    let scored = batch.sequences.iter().zip(&logprobs);
-    // The log-probability of token i stands at place i - 1.
-    let scored = scored.map(|(sequence, logprobs)| sequence.scored_positions().map(|at| logprobs[at - 1]).collect());
-    Ok(batch.objective.evaluate(&scored.collect::<Vec<Vec<f64>>>()))
+    let logprobs = scored_logprobs(decoder, &batch.sequences, &mut |tokens| observer.processed(tokens))?;
+    Ok(batch.objective.evaluate(&logprobs))
 }

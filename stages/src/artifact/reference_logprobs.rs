@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{Float64Type, UInt32Type};
+use retmask_model::Numerics;
 
 use super::{Media, schema, table};
 use crate::contract::{StageError, StageResult};
@@ -18,6 +19,8 @@ pub struct ReferenceRow {
     pub rejected: f64,
     pub chosen_tokens: u32,
     pub rejected_tokens: u32,
+    /// The class of arithmetic they were computed in.
+    pub numerics: Numerics,
 }
 
 /// Writes the rows in their order.
@@ -36,6 +39,7 @@ pub fn write(path: &Path, rows: &[ReferenceRow]) -> StageResult<()> {
         sums(|row| row.rejected),
         counts(|row| row.chosen_tokens),
         counts(|row| row.rejected_tokens),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.numerics.name()))) as ArrayRef,
     ];
     let schema = schema::of(Media::ReferenceLogprobs)
         .ok_or_else(|| StageError::internal("reference log-probabilities have no schema"))?;
@@ -48,7 +52,7 @@ pub fn write(path: &Path, rows: &[ReferenceRow]) -> StageResult<()> {
 /// Reads all rows in order.
 ///
 /// # Errors
-/// `Input` when the table is another.
+/// `Input` when the table is another, or names a class of arithmetic that there is not.
 pub fn read(path: &Path) -> StageResult<Vec<ReferenceRow>> {
     let schema = schema::of(Media::ReferenceLogprobs)
         .ok_or_else(|| StageError::internal("reference log-probabilities have no schema"))?;
@@ -61,14 +65,21 @@ pub fn read(path: &Path) -> StageResult<Vec<ReferenceRow>> {
     let sums = |name: &str| Ok::<_, StageError>(column(name)?.as_primitive::<Float64Type>());
     let (samples, chosen, rejected) = (numbers("sample_index")?, sums("chosen")?, sums("rejected")?);
     let (chosen_tokens, rejected_tokens) = (numbers("chosen_tokens")?, numbers("rejected_tokens")?);
-    Ok((0..batch.num_rows())
-        .map(|row| ReferenceRow {
-            row_id: ids.value(row).to_owned(),
-            sample_index: samples.value(row),
-            chosen: chosen.value(row),
-            rejected: rejected.value(row),
-            chosen_tokens: chosen_tokens.value(row),
-            rejected_tokens: rejected_tokens.value(row),
+    let numerics = column("numerics")?.as_string::<i32>();
+    (0..batch.num_rows())
+        .map(|row| {
+            let class = numerics.value(row).parse();
+            Ok(ReferenceRow {
+                row_id: ids.value(row).to_owned(),
+                sample_index: samples.value(row),
+                chosen: chosen.value(row),
+                rejected: rejected.value(row),
+                chosen_tokens: chosen_tokens.value(row),
+                rejected_tokens: rejected_tokens.value(row),
+                numerics: class.map_err(|problem: String| {
+                    StageError::input(format!("{}, row {row}, `numerics`: {problem}", path.display()))
+                })?,
+            })
         })
-        .collect())
+        .collect()
 }

@@ -105,6 +105,7 @@ pub fn of(media: Media) -> Option<Schema> {
             required("rejected", Float64),
             required("chosen_tokens", UInt32),
             required("rejected_tokens", UInt32),
+            required("numerics", Utf8),
         ],
         // `grad_norm` before clipping; `margin` is beta times the difference of log-ratios, mean over the
         // batch; the preference columns are absent when pre-training.

@@ -2,7 +2,7 @@
 
 use retmask_model::ModelResult;
 use retmask_model::random::Stream;
-use retmask_model::train::{BatchSource, MicroBatch, TrainingSequence};
+use retmask_model::train::{BatchSource, MicroBatch};
 
 use super::Parameters;
 use crate::preference::{PairTokens, PreferencePair, Side};
@@ -63,7 +63,7 @@ impl<'a> Batches<'a> {
     fn micro_batch(&self, set: &PairSet, pairs: &[usize], step_pairs: usize) -> MicroBatch {
         let sides = pairs.iter().flat_map(|&pair| [&set.tokens[pair].chosen, &set.tokens[pair].rejected]);
         MicroBatch {
-            sequences: sides.map(sequence).collect(),
+            sequences: sides.map(Side::training_sequence).collect(),
             objective: Box::new(
                 self.parameters.objective(pairs.iter().map(|&pair| set.reference[pair]).collect(), step_pairs),
             ),
@@ -94,11 +94,6 @@ impl PairSet<'_> {
         let noun = if pairs.len() == 1 { "pair" } else { "pairs" };
         format!("{noun} {}{rest}", named.collect::<Vec<_>>().join(", "))
     }
-}
-
-fn sequence(side: &Side) -> TrainingSequence {
-    let scored = (0..side.ids.len()).map(|position| position >= side.response_start).collect();
-    TrainingSequence { ids: side.ids.clone(), scored, masked_heads: None }
 }
 
 impl BatchSource for Batches<'_> {

@@ -32,7 +32,7 @@ impl Kind for Dpo {
     type Parameters = Parameters;
 
     const NAME: &'static str = "dpo";
-    const EPOCH: u32 = 3;
+    const EPOCH: u32 = 4;
     const SUMMARY: &'static str = "Train the model on preference pairs by direct preference optimisation";
     const INPUTS: &'static [InputPort] = &[
         InputPort { name: "model", media: &[Media::Model], arity: Arity::One, summary: "The model to train" },
@@ -61,8 +61,8 @@ impl Kind for Dpo {
         },
     ];
 
-    fn numerics(_parameters: &Self::Parameters) -> Option<Numerics> {
-        Some(Numerics::F32)
+    fn numerics(parameters: &Self::Parameters) -> Option<Numerics> {
+        Some(parameters.numerics)
     }
 
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
@@ -81,7 +81,9 @@ impl Kind for Dpo {
             .with_hint("lower `held-out`, or sample more pairs"));
         }
         let tokens = preference::tokenise(&pairs, &opened.text_codec()?, &parameters.truncation())?;
-        let given = inputs.optional("reference").map(|input| matching_reference(&input.path, &pairs, &tokens));
+        let given = inputs
+            .optional("reference")
+            .map(|input| matching_reference(&input.path, &pairs, &tokens, parameters.numerics));
         let given = given.transpose()?;
         // Pairs beyond both limits are neither trained on nor measured.
         let trained = (pairs.len() - parameters.held_out).min(parameters.training_pairs.unwrap_or(usize::MAX));
@@ -91,11 +93,11 @@ impl Kind for Dpo {
         let tokens: Vec<PairTokens> = used.iter().map(|&pair| tokens[pair].clone()).collect();
         let reference: Vec<[f64; 2]> = match given {
             Some(given) => used.iter().map(|&pair| given[pair]).collect(),
-            None => pair_sums(&load(&opened, context)?, &tokens, context)?,
+            None => pair_sums(&load(&opened, parameters.numerics, context)?, &tokens, context)?,
         };
 
         context.progress().phase("load the model for training", "models", 1);
-        let decoder = Decoder::load_for_training(&opened, parameters.low_rank())?;
+        let decoder = Decoder::load_for_training(&opened, parameters.low_rank(), parameters.numerics)?;
         context.progress().advance(1);
         let set = |first_row, range: std::ops::Range<usize>| PairSet {
             first_row,
@@ -105,7 +107,7 @@ impl Kind for Dpo {
         };
         let (trained, held_out) = (set(0, 0..trained), set(first_held_out, trained..used.len()));
         let mut batches = Batches::new(parameters, trained, held_out);
-        let mut log = TrainingLog::new(context, batches.tokens(), &describe);
+        let mut log = TrainingLog::new(context, batches.tokens(), parameters.numerics, &describe);
         let mut checkpoints = log.checkpoints();
         let reports = train(&decoder, &mut batches, parameters.training(), checkpoints.as_mut(), &mut log)?;
         let stored = outputs.path("checkpoint");
@@ -114,7 +116,7 @@ impl Kind for Dpo {
 
         // What is told of the trained model is measured on the weights that others will read: bf16 has rounded away
         // whatever of the training was smaller than its steps.
-        let after = pair_sums(&load(&Checkpoint::open(&stored)?, context)?, &tokens, context)?;
+        let after = pair_sums(&load(&Checkpoint::open(&stored)?, parameters.numerics, context)?, &tokens, context)?;
         let records = Records { parameters, batches: &batches, trained, held_out, after: &after };
         records.write_metrics(&outputs.path("metrics"), &reports)?;
         records.write_margins(&outputs.path("margins"))?;
@@ -122,9 +124,9 @@ impl Kind for Dpo {
     }
 }
 
-fn load(checkpoint: &Checkpoint, context: &Context) -> StageResult<Decoder> {
+fn load(checkpoint: &Checkpoint, numerics: Numerics, context: &Context) -> StageResult<Decoder> {
     context.progress().phase("load the model", "models", 1);
-    let decoder = Decoder::load(checkpoint, Numerics::F32)?;
+    let decoder = Decoder::load(checkpoint, numerics)?;
     context.progress().advance(1);
     Ok(decoder)
 }
@@ -140,13 +142,19 @@ fn describe(report: &StepReport) -> String {
     format!(", {}{held_out}", text(&report.statistics))
 }
 
-/// The reference sums, after checking that they belong to these pairs and these tokens.
+/// The reference sums, after checking that they belong to these pairs, these tokens and this class of arithmetic.
 fn matching_reference(
     path: &std::path::Path,
     pairs: &[PreferencePair],
     tokens: &[PairTokens],
+    numerics: Numerics,
 ) -> StageResult<Vec<[f64; 2]>> {
     let rows = reference_logprobs::read(path)?;
+    if let Some(row) = rows.iter().find(|row| row.numerics != numerics) {
+        let given = row.numerics;
+        return Err(StageError::input(format!("the reference was computed in {given}, but training is in {numerics}"))
+            .with_hint("give `reference-logprobs` and `dpo` the same `numerics`"));
+    }
     if rows.len() != pairs.len() {
         let (found, expected) = (rows.len(), pairs.len());
         return Err(StageError::input(format!("the reference has {found} rows, but there are {expected} pairs")));

@@ -1,5 +1,6 @@
 //! The settings of a preference training run. Defaults are the paper's.
 
+use retmask_model::Numerics;
 use retmask_model::checkpoint::StoredType;
 use retmask_model::decoder::{LowRank, Targets};
 use retmask_model::train::{AdamWSettings, Decayed, LearningRate, TrainingSettings, Warmup};
@@ -159,6 +160,9 @@ pub struct Parameters {
     pub compat: Compatibility,
     /// How the trained weights are stored.
     pub checkpoint: CheckpointType,
+    /// The class of arithmetic: `f32`, or `bf16`, where linear layers read their inputs and weights in bf16, on the way back
+    /// too. Weights, gradients and the optimiser's state are f32 in both.
+    pub numerics: Numerics,
 }
 
 impl Default for Parameters {
@@ -195,6 +199,7 @@ impl Default for Parameters {
             keep: truncation.keep,
             compat: truncation.compat,
             checkpoint: CheckpointType::Bf16,
+            numerics: Numerics::F32,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From a pair to two token sequences and the tokens whose log-probabilities count.
 
 use retmask_model::text::{ChatMessage, RenderedChat, TextCodec};
+use retmask_model::train::TrainingSequence;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,12 @@ impl Side {
     /// Tokens whose log-probabilities are summed.
     pub fn response_tokens(&self) -> usize {
         self.ids.len() - self.response_start
+    }
+
+    /// What the model reads, with the response's tokens scored.
+    pub fn training_sequence(&self) -> TrainingSequence {
+        let scored = (0..self.ids.len()).map(|position| position >= self.response_start).collect();
+        TrainingSequence { ids: self.ids.clone(), scored, masked_heads: None }
     }
 }
 

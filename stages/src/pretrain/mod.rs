@@ -71,10 +71,11 @@ impl Kind for Pretrain {
 /// The untrained model.
 fn start(parameters: &Parameters, spec: &ModelSpec) -> StageResult<Decoder> {
     let mut tensors = initial::tensors(spec, parameters.matching_heads as usize, parameters.seed).into_iter();
-    let decoder = Decoder::build(spec.clone(), Purpose::Training, &mut |name, _| match tensors.next() {
-        Some((shape, values)) if shape.name == name => Ok(values),
-        _ => Err(ModelError::internal(format!("the tensor {name} was asked for out of order"))),
-    })?;
+    let decoder =
+        Decoder::build(spec.clone(), Purpose::Training(Numerics::F32), &mut |name, _| match tensors.next() {
+            Some((shape, values)) if shape.name == name => Ok(values),
+            _ => Err(ModelError::internal(format!("the tensor {name} was asked for out of order"))),
+        })?;
     Ok(decoder)
 }
 
@@ -98,7 +99,7 @@ fn run_training(
         clip_norm: parameters.gradient_clip,
     };
     let total = texts.steps();
-    let mut log = TrainingLog::new(context, vec![1.0; total], &|_| String::new());
+    let mut log = TrainingLog::new(context, vec![1.0; total], Numerics::F32, &|_| String::new());
     let mut checkpoints = log.checkpoints();
     let settings = TrainingSettings { schedule, optimiser };
     let reports = train(decoder, texts, settings, checkpoints.as_mut(), &mut log)?;

@@ -2,19 +2,17 @@
 
 use rayon::prelude::*;
 
-use super::key_values::HeadPanel;
-use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
-use crate::Numerics;
+use super::{HeadLayout, KEY_TILE, first_key};
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::softmax_backward;
-use crate::kernels::matmul::{PANEL, Single, TILE_ROWS, Tile};
+use crate::kernels::matmul::{Operand, PANEL, Single, TILE_ROWS, Tile};
 use crate::kernels::simd::dispatch;
 use crate::spec::AttentionSpan;
 
 /// (token, head) pairs handled together: four register tiles.
 const QUERY_TILE: usize = 4 * TILE_ROWS;
 
-/// Gradients with respect to queries ([tokens, query_heads, head_dim]), keys and values ([tokens,
+/// Gradients with respect to queries ([tokens, query_heads, head_dim]), keys and values ([tokens before and own tokens,
 /// key_value_heads, head_dim]) of one sequence.
 pub struct Gradients {
     pub queries: Vec<f32>,
@@ -26,6 +24,8 @@ pub struct Gradients {
 #[derive(Clone, Copy)]
 pub struct Sequence<'a> {
     pub tokens: usize,
+    /// Keys and values of the tokens in front of these, where it goes on from a beginning.
+    pub before: Option<[&'a [f32]; 2]>,
     pub queries: &'a [f32],
     pub keys: &'a [f32],
     pub values: &'a [f32],
@@ -54,11 +54,11 @@ pub fn backward(
     sequences
         .iter()
         .map(|sequence| {
-            let tokens = sequence.tokens;
+            let seen = (sequence.position(layout) + sequence.tokens) * key_value_heads * head_dim;
             let mut gradients = Gradients {
-                queries: vec![0.0; tokens * query_heads * head_dim],
-                keys: vec![0.0; tokens * key_value_heads * head_dim],
-                values: vec![0.0; tokens * key_value_heads * head_dim],
+                queries: vec![0.0; sequence.tokens * query_heads * head_dim],
+                keys: vec![0.0; seen],
+                values: vec![0.0; seen],
             };
             for (head, part) in (0..key_value_heads).zip(&mut parts) {
                 part.scatter(layout, head, &mut gradients);
@@ -68,12 +68,19 @@ pub fn backward(
         .collect()
 }
 
+impl Sequence<'_> {
+    /// Of its first token.
+    fn position(&self, layout: HeadLayout) -> usize {
+        self.before.map_or(0, |[keys, _]| keys.len() / (layout.key_value_heads * layout.head_dim))
+    }
+}
+
 /// What one key-value head contributes; rows padded to whole panels.
 struct HeadGradients {
     padded: usize,
     /// [tokens * group, padded], rows (token, head of the group).
     queries: Vec<f32>,
-    /// [tokens, padded] each.
+    /// [tokens before and own tokens, padded] each.
     keys: Vec<f32>,
     values: Vec<f32>,
 }
@@ -95,14 +102,25 @@ impl HeadGradients {
     }
 }
 
-/// Copies one head's rows ([tokens, heads, head_dim] -> [tokens, padded]).
-fn gather(source: &[f32], heads: usize, head: usize, head_dim: usize, padded: usize) -> Vec<f32> {
-    let rows = source.len() / (heads * head_dim);
+/// Copies one head's rows of two parts ([tokens, heads, head_dim] -> [tokens, padded]).
+fn gather(parts: [&[f32]; 2], heads: usize, head: usize, head_dim: usize, padded: usize) -> Vec<f32> {
+    let rows = (parts[0].len() + parts[1].len()) / (heads * head_dim);
     let mut out = vec![0.0; rows.next_multiple_of(PANEL) * padded];
-    for (row, out) in out.chunks_exact_mut(padded).take(rows).enumerate() {
-        out[..head_dim].copy_from_slice(&source[(row * heads + head) * head_dim..][..head_dim]);
+    let tokens = parts.into_iter().flat_map(|part| part.chunks_exact(heads * head_dim));
+    for (out, token) in out.chunks_exact_mut(padded).zip(tokens) {
+        out[..head_dim].copy_from_slice(&token[head * head_dim..][..head_dim]);
     }
     out
+}
+
+/// Rows of [rows, padded] transposed into panels of 32: for each panel, [head_dim, 32].
+fn transposed_panels(set: InstructionSet, rows: &[f32], head_dim: usize, padded: usize) -> Vec<f32> {
+    let count = rows.len() / padded;
+    let mut panels = vec![0.0; count * head_dim];
+    for (panel, out) in panels.chunks_exact_mut(head_dim * PANEL).enumerate() {
+        Operand::Transposed { data: rows, stride: padded }.pack(set, panel * PANEL, count, head_dim, out);
+    }
+    panels
 }
 
 /// The dot product, terms added from the first to the last.
@@ -121,23 +139,20 @@ fn head_gradients(
 ) -> HeadGradients {
     let HeadLayout { query_heads, key_value_heads, head_dim } = layout;
     let (padded, group, tokens) = (layout.padded_dim(), layout.group(), sequence.tokens);
-    let one_head = HeadLayout { query_heads: 1, key_value_heads: 1, head_dim };
-    let keys = gather(sequence.keys, key_value_heads, key_value_head, head_dim, padded);
-    let values = gather(sequence.values, key_value_heads, key_value_head, head_dim, padded);
-    let tight = |rows: &[f32]| {
-        rows.chunks_exact(padded).take(tokens).flat_map(|row| row[..head_dim].to_vec()).collect::<Vec<f32>>()
-    };
-    // Keys and values, both transposed into panels: the second "key" store holds the values.
-    let mut key_panels = KeyValues::new(one_head, AttentionSpan::Full, Numerics::F32);
-    key_panels.append(&tight(&keys), &tight(&values));
-    let mut value_panels = KeyValues::new(one_head, AttentionSpan::Full, Numerics::F32);
-    value_panels.append(&tight(&values), &tight(&keys));
+    let before = sequence.before.unwrap_or([&[], &[]]);
+    let own = [sequence.keys, sequence.values];
+    let [keys, values] =
+        [0, 1].map(|which| gather([before[which], own[which]], key_value_heads, key_value_head, head_dim, padded));
+    let (key_panels, value_panels) =
+        (transposed_panels(set, &keys, head_dim, padded), transposed_panels(set, &values, head_dim, padded));
+    let first_token = sequence.position(layout);
+    let position = |row: usize| first_token + row / group;
 
     let mut found = HeadGradients {
         padded,
         queries: vec![0.0; tokens * group * padded],
-        keys: vec![0.0; tokens.next_multiple_of(PANEL) * padded],
-        values: vec![0.0; tokens.next_multiple_of(PANEL) * padded],
+        keys: vec![0.0; keys.len()],
+        values: vec![0.0; values.len()],
     };
     let rows: Vec<usize> = (0..tokens * group)
         .filter(|row| !sequence.masked_heads.is_some_and(|masked| masked[key_value_head * group + row % group]))
@@ -162,14 +177,12 @@ fn head_gradients(
             log_sums[i] = sequence.log_sums[place];
         }
         grad_q.fill(0.0);
-        let (first_position, last_position) = (rows[0] / group, rows[height - 1] / group);
+        let (first_position, last_position) = (position(rows[0]), position(rows[height - 1]));
         for tile_start in (first_key(span, first_position) / KEY_TILE * KEY_TILE..=last_position).step_by(KEY_TILE) {
             let width = (last_position + 1 - tile_start).min(KEY_TILE).next_multiple_of(PANEL);
-            let product = |a: &[f32], panels: &KeyValues, out: &mut [f32]| {
+            let product = |a: &[f32], panels: &[f32], out: &mut [f32]| {
                 for panel in 0..width / PANEL {
-                    let HeadPanel::F32(b) = panels.key_panel(tile_start / PANEL + panel, 0) else {
-                        unreachable!("gradients are computed in f32")
-                    };
+                    let b = &panels[(tile_start / PANEL + panel) * head_dim * PANEL..][..head_dim * PANEL];
                     for row in (0..height).step_by(TILE_ROWS) {
                         let tile = Tile::<Single> {
                             a: a.as_ptr().wrapping_add(row * padded),
@@ -192,7 +205,7 @@ fn head_gradients(
             product(&q, &key_panels, &mut p);
             product(&grad, &value_panels, &mut ds);
             for (i, &row) in rows.iter().enumerate() {
-                let position = row / group;
+                let position = position(row);
                 // Where in the tile the keys in sight begin and end.
                 let end = (position + 1).saturating_sub(tile_start).min(width);
                 let start = first_key(span, position).saturating_sub(tile_start).min(end);

@@ -184,6 +184,7 @@ fn gradients_match_finite_differences_in_f64() {
         let grad_out = values(out.len(), 9);
         let sequence = Sequence {
             tokens,
+            before: None,
             queries: &case.q,
             keys: &case.k,
             values: &case.v,

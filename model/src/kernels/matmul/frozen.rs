@@ -1,14 +1,11 @@
 //! Products of one left-hand matrix with weights packed beforehand, several at once: what a layer computes from one
 //! input is shared out among the threads as one list of tasks, and the input is rounded once.
 
-use rayon::prelude::*;
-
+use super::left::round_rows;
 use super::packed::Panels;
 use super::run_tasks;
 use super::step::{Widened, pair_rounded};
-use super::{
-    Block, Dot, InstructionSet, Left, LeftTiles, PANEL, PackedMatrix, SharedOutput, Single, TASK_ROWS, TILE_ROWS,
-};
+use super::{Block, Dot, InstructionSet, Left, LeftTiles, PANEL, PackedMatrix, SharedOutput, Single, TASK_ROWS};
 use crate::Numerics;
 use crate::kernels::simd::dispatch;
 
@@ -63,53 +60,13 @@ pub fn matmul_packed(set: InstructionSet, rows: usize, a: Left, products: &mut [
                     block.multiply::<Widened>(LeftTiles::of(a), &data[panel * pairs * PANEL..], pairs);
                 }
                 Panels::Rounded(data) => {
-                    let left = LeftTiles {
-                        data: rounded.as_ptr(),
-                        tile_stride: pairs,
-                        row_stride: 1,
-                        depth_stride: TILE_ROWS,
-                    };
-                    block.multiply::<Dot>(left, &data[panel * pairs * PANEL..], pairs);
+                    block.multiply::<Dot>(LeftTiles::packed(&rounded, pairs), &data[panel * pairs * PANEL..], pairs);
                 }
             }
         }
     };
     let columns: usize = outputs.iter().map(|(b, _)| b.columns()).sum();
     run_tasks(panels * row_tasks, rows * columns * depth, task);
-}
-
-/// A rounded to bf16 pairs along k, the last one padded with 0: for each tile of 12 rows, and each pair, 12 values.
-fn round_rows(set: InstructionSet, a: Left, rows: usize, depth: usize) -> Vec<u32> {
-    let pairs = depth.div_ceil(2);
-    if pairs == 0 {
-        return Vec::new();
-    }
-    let mut rounded = vec![0; rows.div_ceil(TILE_ROWS) * TILE_ROWS * pairs];
-    let round = |row_of_pairs: &mut Vec<u32>, (tile, out): (usize, &mut [u32])| {
-        row_of_pairs.resize(pairs, 0);
-        for (place, row) in (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS)).enumerate() {
-            let first = row * a.row_stride;
-            if a.depth_stride == 1 {
-                round_row(set, &a.data[first..first + depth], row_of_pairs);
-            } else {
-                let value = |k: usize| if k < depth { a.data[first + k * a.depth_stride] } else { 0.0 };
-                for (pair, out) in row_of_pairs.iter_mut().enumerate() {
-                    *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
-                }
-            }
-            for (out, &pair) in out.chunks_exact_mut(TILE_ROWS).zip(row_of_pairs.iter()) {
-                out[place] = pair;
-            }
-        }
-    };
-    let tile = TILE_ROWS * pairs;
-    if rows * depth < 1 << 15 {
-        let mut row_of_pairs = Vec::new();
-        rounded.chunks_exact_mut(tile).enumerate().for_each(|tile| round(&mut row_of_pairs, tile));
-    } else {
-        rounded.par_chunks_exact_mut(tile).enumerate().for_each_init(Vec::new, round);
-    }
-    rounded
 }
 
 /// One contiguous row as bf16 pairs, the last one padded with 0, as vector code.

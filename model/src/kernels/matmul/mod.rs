@@ -6,17 +6,22 @@
 //! are added as VDPBF16PS does ([`step::Dot`]); the sums are f32 too.
 
 mod frozen;
+mod left;
 mod packed;
 mod step;
 mod tile;
+mod transpose;
 
 use std::cell::RefCell;
 
 use rayon::prelude::*;
 
 use super::InstructionSet;
+use super::simd::dispatch;
+use crate::Numerics;
 pub(super) use frozen::round_row;
 pub use frozen::{Product, matmul_packed};
+pub use left::LeftMatrix;
 pub use packed::PackedMatrix;
 pub(super) use step::{Dot, Single, Step, rounded};
 pub(super) use tile::Tile;
@@ -38,41 +43,91 @@ pub enum Operand<'a> {
     Packed(&'a PackedMatrix),
     /// Row-major B: b[k, j] = data[k * stride + j].
     RowMajor { data: &'a [f32], stride: usize },
+    /// As `RowMajor`, of values kept as bf16.
+    RowMajorBf16 { data: &'a [u16], stride: usize },
     /// Row-major Bᵀ: b[k, j] = data[j * stride + k].
     Transposed { data: &'a [f32], stride: usize },
 }
 
 impl Operand<'_> {
-    /// Writes one panel (columns from `first`) of rows `depth` into `out`.
-    fn pack(&self, first: usize, columns: usize, depth: std::ops::Range<usize>, out: &mut [f32]) {
+    /// Writes one panel (columns from `first`) of `depth` rows into `out`.
+    pub(super) fn pack(&self, set: InstructionSet, first: usize, columns: usize, depth: usize, out: &mut [f32]) {
         let width = PANEL.min(columns - first);
         match *self {
             Operand::Packed(_) => unreachable!("a packed operand is used as it is"),
+            Operand::RowMajorBf16 { data, stride } => {
+                for (k, row) in out.chunks_exact_mut(PANEL).take(depth).enumerate() {
+                    let values = &data[k * stride + first..][..width];
+                    row.iter_mut().zip(values).for_each(|(out, &half)| *out = f32::from_bits(u32::from(half) << 16));
+                    row[width..].fill(0.0);
+                }
+            }
             Operand::RowMajor { data, stride } => {
-                for (row, k) in out.chunks_exact_mut(PANEL).zip(depth) {
+                for (k, row) in out.chunks_exact_mut(PANEL).take(depth).enumerate() {
                     row[..width].copy_from_slice(&data[k * stride + first..][..width]);
                     row[width..].fill(0.0);
                 }
             }
             Operand::Transposed { data, stride } => {
-                // In blocks of 16 k, so that each source line is read once while the destination stays in cache.
-                let depth_length = depth.len();
-                for block in (0..depth_length).step_by(16) {
-                    let end = (block + 16).min(depth_length);
-                    for column in 0..width {
-                        let source = &data[(first + column) * stride + depth.start..];
-                        for k in block..end {
-                            out[k * PANEL + column] = source[k];
-                        }
-                    }
-                }
+                transpose::transpose(set, &data[first * stride..], stride, width, depth, out);
                 if width < PANEL {
                     out.chunks_exact_mut(PANEL).for_each(|row| row[width..].fill(0.0));
                 }
             }
         }
     }
+
+    /// Writes one panel (columns from `first`) as pairs of two k rounded to bf16, the last one of an odd depth padded with
+    /// 0. `rows` is scratch.
+    fn pack_pairs(
+        &self,
+        set: InstructionSet,
+        first: usize,
+        columns: usize,
+        depth: usize,
+        out: &mut [u32],
+        rows: &mut Vec<u32>,
+    ) {
+        let width = PANEL.min(columns - first);
+        let pairs = depth.div_ceil(2);
+        match *self {
+            Operand::Packed(_) => unreachable!("a packed operand is used as it is"),
+            Operand::RowMajor { data, stride } => {
+                let row = |k: usize| if k < depth { &data[k * stride + first..][..width] } else { &ZEROS[..width] };
+                for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
+                    let (lower, upper) = (row(2 * pair), row(2 * pair + 1));
+                    dispatch!(set, round(lower: &[f32], upper: &[f32], out: &mut [u32]) {
+                        for ((out, &lower), &upper) in out.iter_mut().zip(lower).zip(upper) {
+                            *out = step::pair_rounded(lower, upper);
+                        }
+                    });
+                    out[width..].fill(0);
+                }
+            }
+            Operand::RowMajorBf16 { data, stride } => {
+                let row = |k: usize| if k < depth { &data[k * stride + first..][..width] } else { &NO_BITS[..width] };
+                for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
+                    for ((out, &lower), &upper) in out.iter_mut().zip(row(2 * pair)).zip(row(2 * pair + 1)) {
+                        *out = u32::from(lower) | u32::from(upper) << 16;
+                    }
+                    out[width..].fill(0);
+                }
+            }
+            Operand::Transposed { data, stride } => {
+                rows.resize(PANEL * pairs, 0);
+                for (column, row) in rows.chunks_exact_mut(pairs.max(1)).take(width).enumerate() {
+                    round_row(set, &data[(first + column) * stride..][..depth], row);
+                }
+                transpose::transpose(set, rows, pairs, width, pairs, out);
+                out.chunks_exact_mut(PANEL).for_each(|row| row[width..].fill(0));
+            }
+        }
+    }
 }
+
+/// What stands behind the last row of an odd depth.
+static ZEROS: [f32; PANEL] = [0.0; PANEL];
+static NO_BITS: [u16; PANEL] = [0; PANEL];
 
 /// The left-hand matrix of a product: a[i, k] = data[i * row_stride + k * depth_stride].
 #[derive(Clone, Copy)]
@@ -111,9 +166,11 @@ pub struct Shape {
 
 thread_local! {
     static PANEL_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// A panel of pairs, and rows before they are transposed into one.
+    static PAIR_BUFFERS: RefCell<(Vec<u32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
-/// out [rows, columns] = A · B, or out += A · B with `accumulate`.
+/// out [rows, columns] = A · B in f32, or out += A · B with `accumulate`. A packed operand's class is its own.
 ///
 /// # Panics
 /// When a slice is shorter than the shape says: shapes are this crate's own.
@@ -123,28 +180,78 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
         assert!(packed.depth() == depth && packed.columns() == columns, "packed operand");
         return matmul_packed(set, rows, a, &mut [Product { b: packed, out }], accumulate);
     }
+    multiply(set, &LeftMatrix::new(set, Numerics::F32, a, rows, depth), b, columns, out, accumulate);
+}
+
+/// out [rows, columns] = A · B in the class that A was prepared for, or out += A · B with `accumulate`; B is packed as it
+/// is read.
+///
+/// # Panics
+/// When a slice is shorter than the shape says, or B is packed: shapes and forms are this crate's own.
+pub fn multiply(set: InstructionSet, a: &LeftMatrix, b: Operand, columns: usize, out: &mut [f32], accumulate: bool) {
+    let rows = a.rows();
     if rows == 0 || columns == 0 {
         return;
     }
     assert_eq!(out.len(), rows * columns, "product output");
-    a.check(rows, depth);
+    // SAFETY: the output is as long as the product.
+    unsafe { multiply_into(set, a, b, columns, SharedOutput(out.as_mut_ptr()), accumulate) }
+}
+
+/// A · B as a new matrix [rows, columns]; see [`multiply`].
+///
+/// # Panics
+/// As [`multiply`].
+pub fn product(set: InstructionSet, a: &LeftMatrix, b: Operand, columns: usize) -> Vec<f32> {
+    let length = a.rows() * columns;
+    let mut out = Vec::with_capacity(length);
+    if length > 0 {
+        // SAFETY: there is room for the product, and all of it is written before it counts as there.
+        unsafe {
+            multiply_into(set, a, b, columns, SharedOutput(out.as_mut_ptr()), false);
+            out.set_len(length);
+        }
+    }
+    out
+}
+
+/// # Safety
+/// `output` must be valid for writes of the whole product, and hold values where `accumulate` adds to them. Without it
+/// every element is written and none is read.
+unsafe fn multiply_into(
+    set: InstructionSet,
+    a: &LeftMatrix,
+    b: Operand,
+    columns: usize,
+    output: SharedOutput,
+    accumulate: bool,
+) {
+    let (rows, depth) = (a.rows(), a.depth());
     let panels = columns.div_ceil(PANEL);
     // Packing on the fly is paid once per task, so tasks take all rows unless threads would starve.
     let task_rows = if panels >= 2 * rayon::current_num_threads() { rows } else { TASK_ROWS };
     let row_tasks = rows.div_ceil(task_rows);
-    let output = SharedOutput(out.as_mut_ptr());
     let task = |index: usize| {
         let (panel, row_task) = (index / row_tasks, index % row_tasks);
         let first_column = panel * PANEL;
         let row_range = row_task * task_rows..((row_task + 1) * task_rows).min(rows);
         let block = Block { set, row_range, columns, first_column, output, accumulate };
-        PANEL_BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(depth * PANEL, 0.0);
-            b.pack(first_column, columns, 0..depth, buffer);
-            // SAFETY: the asserts above bound every read of A; a panel holds 32 values for each step; this task alone
-            // writes the block's elements of the output.
-            unsafe { block.multiply::<Single>(LeftTiles::of(a), buffer, depth) }
-        });
+        match a.numerics() {
+            Numerics::F32 => PANEL_BUFFER.with_borrow_mut(|panel| {
+                panel.resize(depth * PANEL, 0.0);
+                b.pack(set, first_column, columns, depth, panel);
+                // SAFETY: `LeftMatrix` holds all rows; a panel holds 32 values for each step; this task alone writes the
+                // block's elements of the output.
+                unsafe { block.multiply::<Single>(a.single_tiles(), panel, depth) }
+            }),
+            Numerics::Bf16 => PAIR_BUFFERS.with_borrow_mut(|(panel, rows)| {
+                let pairs = depth.div_ceil(2);
+                panel.resize(pairs * PANEL, 0);
+                b.pack_pairs(set, first_column, columns, depth, panel, rows);
+                // SAFETY: as above.
+                unsafe { block.multiply::<Dot>(a.pair_tiles(), panel, pairs) }
+            }),
+        }
     };
     run_tasks(panels * row_tasks, rows * columns * depth, task);
 }
@@ -230,6 +337,13 @@ impl LeftTiles<f32> {
     }
 }
 
+impl<T> LeftTiles<T> {
+    /// Tiles of 12 rows one after another, each with 12 values for each of its `steps`.
+    fn packed(tiles: &[T], steps: usize) -> Self {
+        Self { data: tiles.as_ptr(), tile_stride: steps, row_stride: 1, depth_stride: TILE_ROWS }
+    }
+}
+
 /// A pointer that tasks with disjoint outputs may share.
 #[derive(Clone, Copy)]
 struct SharedOutput(*mut f32);
@@ -250,7 +364,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Numerics;
 
     fn values(count: usize, seed: usize) -> Vec<f32> {
         (0..count).map(|i| ((i * 2_654_435_761 + seed * 40_503) % 2_001) as f32 / 1_000.0 - 1.0).collect()
@@ -343,6 +456,20 @@ mod tests {
                 matmul(set, Shape { rows, columns, depth }, a, Operand::Packed(&packed), &mut out, accumulate);
                 let bits: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
                 prop_assert!(bits == expected, "{set:?} {shape:?}", shape = (rows, columns, depth));
+                let left = LeftMatrix::new(set, Numerics::Bf16, a, rows, depth);
+                let by_row: Vec<f32> =
+                    (0..depth * columns).map(|place| weight[place % columns * depth + place / columns]).collect();
+                let halves: Vec<u16> = by_row.iter().map(|&value| step::rounded(value) as u16).collect();
+                for operand in [
+                    Operand::Transposed { data: &weight, stride: depth },
+                    Operand::RowMajor { data: &by_row, stride: columns },
+                    Operand::RowMajorBf16 { data: &halves, stride: columns },
+                ] {
+                    let mut out = start.clone();
+                    multiply(set, &left, operand, columns, &mut out, accumulate);
+                    let bits: Vec<u32> = out.iter().map(|value| value.to_bits()).collect();
+                    prop_assert!(bits == expected, "{set:?} {shape:?}", shape = (rows, columns, depth));
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::step::{pair_exactly, pair_rounded, split};
-use super::{Operand, PANEL};
+use super::{InstructionSet, Operand, PANEL};
 use crate::Numerics;
 
 /// A matrix B of shape [depth, columns] cut into panels of 32 columns: panel p holds, for each k, the 32 values
@@ -94,7 +94,13 @@ impl PackedMatrix {
 fn pack(weight: &[f32], columns: usize, depth: usize) -> Vec<f32> {
     let mut data = vec![0.0; columns.div_ceil(PANEL) * depth * PANEL];
     data.par_chunks_mut((depth * PANEL).max(1)).enumerate().for_each(|(panel, out)| {
-        Operand::Transposed { data: weight, stride: depth }.pack(panel * PANEL, columns, 0..depth, out);
+        Operand::Transposed { data: weight, stride: depth }.pack(
+            InstructionSet::best(),
+            panel * PANEL,
+            columns,
+            depth,
+            out,
+        );
     });
     data
 }
@@ -107,7 +113,7 @@ fn pack_pairs(weight: &[f32], columns: usize, depth: usize, pair: fn(f32, f32) -
         || vec![0.0; 2 * pairs * PANEL],
         |panel, (index, out)| {
             let operand = Operand::Transposed { data: weight, stride: depth };
-            operand.pack(index * PANEL, columns, 0..depth, &mut panel[..depth * PANEL]);
+            operand.pack(InstructionSet::best(), index * PANEL, columns, depth, &mut panel[..depth * PANEL]);
             for (out, two) in out.chunks_exact_mut(PANEL).zip(panel.chunks_exact(2 * PANEL)) {
                 for (lane, out) in out.iter_mut().enumerate() {
                     *out = pair(two[lane], two[PANEL + lane]);
