@@ -35,6 +35,7 @@ fn every_pipeline_passes_the_check() {
     }
     let expected = [
         "llama-ablations",
+        "llama-gpus",
         "llama",
         "olmo3-instruct",
         "olmo3-think",

@@ -14,6 +14,7 @@ pub mod helmet_citations;
 pub mod helmet_judge;
 pub mod helmet_score;
 pub mod instructions;
+pub mod mask_model;
 pub mod metrics;
 mod models;
 pub mod preference;

@@ -28,6 +28,7 @@ kinds! {
     crate::synthetic::Synthetic,
     crate::score_heads::ScoreHeads,
     crate::build_mask::BuildMask,
+    crate::mask_model::MaskModel,
     crate::sample_pairs::SamplePairs,
     crate::reference_logprobs::ReferenceLogprobs,
     crate::dpo::Dpo,

@@ -16,6 +16,7 @@ mod questions;
 pub mod random;
 mod run;
 pub mod score;
+mod server;
 mod size;
 pub mod template;
 pub mod tokens;

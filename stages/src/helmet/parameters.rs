@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::{self, Records};
 use crate::contract::ParameterError;
+use crate::remote::{Engine, Server};
 
 /// When the model is asked through its chat template.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +26,11 @@ pub enum ChatTemplate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Parameters {
+    /// Where the model runs. With `openai`, the input `model` gives tokenizer, chat template and window, and its weights
+    /// are not read; prompts go to the server as tokens.
+    pub engine: Engine,
+    /// With `engine: openai`, the model on a server that answers.
+    pub server: Option<Server>,
     /// The datasets, by HELMET's names. By default those that are generated and need no data.
     pub datasets: Vec<String>,
     /// Tokens of prompt and answer together, by the model's own tokenizer.
@@ -58,6 +64,8 @@ impl Default for Parameters {
     fn default() -> Self {
         let generated = ["json_kv", "ruler_niah_mk_2", "ruler_niah_mk_3", "ruler_niah_mv"];
         Self {
+            engine: Engine::Local,
+            server: None,
             datasets: generated.map(str::to_owned).to_vec(),
             length: 8_192,
             samples: None,
@@ -128,7 +136,43 @@ impl Parameters {
         if self.shots.is_some() && !self.datasets.iter().any(|name| name.starts_with("icl_")) {
             return refuse("shots", "only the in-context sets (icl_...) take it, and none is asked for".into());
         }
+        self.check_engine()
+    }
+
+    fn check_engine(&self) -> Result<(), ParameterError> {
+        Server::check_with(self.server.as_ref(), self.engine, "server")?;
+        match (self.engine, &self.server) {
+            (Engine::Openai, None) => {
+                Err(ParameterError::new("engine", "`openai` needs `server`: the model's name there, and its revision"))
+            }
+            (Engine::Openai, Some(Server { template: Some(_), .. })) => {
+                let message = "prompts go to the server as tokens: no template is applied there";
+                Err(ParameterError::new("server.template", message))
+            }
+            (Engine::Openai, _) if self.stop_at_newline => {
+                let message = "a server ends answers at texts, not at the tokens that are newlines";
+                Err(ParameterError::new("stop-at-newline", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks what stands under `in`.
+    ///
+    /// # Errors
+    /// A mask is to be applied on a server.
+    pub(super) fn check_inputs(&self, roles: &[String]) -> Result<(), ParameterError> {
+        if self.engine == Engine::Openai && roles.iter().any(|role| role == "mask") {
+            let message = "no mask can be applied on a server: heads are masked inside this program. \
+                           `retmask model export --mask` writes a model with heads masked for good, for a server to run";
+            return Err(ParameterError::new("engine", message));
+        }
         Ok(())
+    }
+
+    /// Whether nobody knows exactly which model answers.
+    pub(super) fn is_undeclared(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.revision.is_none())
     }
 }
 

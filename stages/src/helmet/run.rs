@@ -8,6 +8,7 @@ use retmask_model::{ModelError, ModelResult, Numerics};
 use super::dataset::Dataset;
 use super::parameters::Parameters;
 use super::questions::Material;
+use super::server;
 use crate::artifact::predictions::{self, Prediction};
 use crate::artifact::{Media, mask};
 use crate::contract::{
@@ -68,8 +69,16 @@ impl Kind for Helmet {
         Some(parameters.numerics)
     }
 
+    fn is_private(parameters: &Parameters) -> bool {
+        parameters.is_undeclared()
+    }
+
     fn validate(parameters: &Parameters) -> Result<(), ParameterError> {
         parameters.check()
+    }
+
+    fn validate_inputs(parameters: &Parameters, roles: &[String]) -> Result<(), ParameterError> {
+        parameters.check_inputs(roles)
     }
 
     const TELLS_ORIGINS: bool = true;
@@ -108,6 +117,9 @@ impl Kind for Helmet {
         let rows: Vec<Row> = questions.iter().map(|question| Row { map: 0, key: question.key() }).collect();
         let scope = RowScope::new("examples", &["model", "mask"], parameters, &OF_PROMPTS)?;
         let answers = work_through(context, vec![context.rows(&scope)?], &rows, &mut |missing, made| {
+            if let Some(server) = &parameters.server {
+                return server::ask(server, &stop_tokens, &questions, missing, made, context);
+            }
             context.progress().phase("load the model", "models", 1);
             let decoder = Decoder::load(&material.checkpoint, parameters.numerics)?;
             context.progress().advance(1);

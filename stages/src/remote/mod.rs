@@ -7,8 +7,10 @@ mod address;
 pub mod chat;
 mod client;
 mod pool;
+mod server;
 pub mod verdict;
 
 pub use address::{Address, Secret};
 pub use client::{Client, Failure};
 pub use pool::{WORKERS, ask_all, ask_some};
+pub use server::{Engine, Requests, Server, check_concurrency};

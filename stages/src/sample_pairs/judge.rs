@@ -5,12 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::prompts::Prompt;
-use super::server::check_concurrency;
 use crate::contract::{Context, ParameterError, RowContent, RowScope, StageError, StageResult};
 use crate::helmet::template::{Fields, fill_in};
 use crate::remote::chat::{self, Chat};
 use crate::remote::verdict::{JUDGE, Verdict, last_object};
-use crate::remote::{Address, Client, WORKERS, ask_some};
+use crate::remote::{Address, Client, WORKERS, ask_some, check_concurrency};
 use crate::rows::{Row, work_through};
 
 /// The highest score; the lowest is 0.

@@ -14,9 +14,8 @@ mod tables;
 
 pub use answer::{opens_thoughts, split};
 pub use judge::Judge;
-pub use parameters::{Engine, Parameters, Subset};
+pub use parameters::{Parameters, Subset};
 pub use repetition::ends_in_a_loop;
-pub use server::Server;
 
 use retmask_model::Numerics;
 

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Judge;
-use super::server::Server;
 use crate::contract::ParameterError;
 use crate::instructions::{Format, History, Selection};
+use crate::remote::{Engine, Server};
 
 /// Which instructions are taken when there are more than `limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -20,17 +20,6 @@ pub enum Subset {
     First,
     /// A seeded draw, kept in file order.
     Random,
-}
-
-/// Where the model runs that gives the chosen answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Engine {
-    /// In this program: the model at the input `model`.
-    #[default]
-    Local,
-    /// On a server that speaks OpenAI's chat completions, as `server` declares it.
-    Openai,
 }
 
 /// Where rejected answers come from.
@@ -223,15 +212,8 @@ impl Parameters {
     }
 
     fn check_engine(&self) -> Result<(), ParameterError> {
-        for (name, server) in [("server", &self.server), ("rejected-server", &self.rejected_server)] {
-            match (server, self.engine) {
-                (Some(_), Engine::Local) => {
-                    return Err(ParameterError::new(name, "is for `engine: openai`; the engine is `local`"));
-                }
-                (Some(server), Engine::Openai) => server.check(name)?,
-                (None, _) => {}
-            }
-        }
+        Server::check_with(self.server.as_ref(), self.engine, "server")?;
+        Server::check_with(self.rejected_server.as_ref(), self.engine, "rejected-server")?;
         if self.engine == Engine::Openai {
             if self.server.is_none() {
                 let message = "`openai` needs `server`: the model's name there, and its revision";
@@ -340,10 +322,6 @@ mod tests {
         assert_eq!(served(Engine::Local).check().unwrap_err().field, "server");
         let nobody = Parameters { engine: Engine::Openai, ..Parameters::default() };
         assert_eq!(nobody.check().unwrap_err().field, "engine");
-        let of = |server| Parameters { server: Some(server), ..served(Engine::Openai) };
-        assert_eq!(of(Server::default()).check().unwrap_err().field, "server.model");
-        let empty = Server { model: "m".into(), revision: Some(" ".into()), ..Server::default() };
-        assert_eq!(of(empty).check().unwrap_err().field, "server.revision");
         let still = Parameters { temperature: 0.0, judge: Some(Judge::default()), ..Parameters::default() };
         assert_eq!(still.check().unwrap_err().field, "judge");
     }
@@ -361,9 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_server_is_stands_in_no_key() {
-        let with = Server { base_url: Some("http://h/v1".into()), concurrency: 3, ..Server::default() };
-        assert_eq!(serde_json::to_value(with).unwrap(), serde_json::to_value(Server::default()).unwrap());
+    fn where_a_judge_is_stands_in_no_key() {
         let with = Judge { base_url: Some("http://h/v1".into()), concurrency: 3, ..Judge::default() };
         assert_eq!(serde_json::to_value(with).unwrap(), serde_json::to_value(Judge::default()).unwrap());
     }

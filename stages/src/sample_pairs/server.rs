@@ -1,8 +1,6 @@
 //! Responses from a server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp.
 
 use retmask_model::generate::StopReason;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Parameters;
@@ -10,81 +8,16 @@ use super::answer::split;
 use super::prompts::Prompt;
 use super::side::{Answer, Side};
 use crate::artifact::pairs::Response;
-use crate::contract::{Context, ParameterError, StageError, StageResult};
-use crate::remote::{Address, Client, Failure, WORKERS, ask_some, chat};
+use crate::contract::{Context, StageResult};
+use crate::remote::{Requests, Server, chat};
 use crate::rows::Made;
 use crate::stop_texts::up_to_a_stop;
-
-/// So many requests in a row without an answer end the stage: the server is gone.
-const MOST_UNANSWERED: usize = 16;
-/// Requests at a time at most.
-const MOST_AT_ONCE: usize = 1024;
-
-/// A model on a server. What it is decides its responses and is declared here; where it runs does not, and is in no key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Server {
-    /// The model's name at the server.
-    pub model: String,
-    /// The model's revision or digest. Without one nobody knows what answered, and the results are never shared.
-    pub revision: Option<String>,
-    /// The chat template that the server applies, by a name or digest, where it is not the model's own.
-    pub template: Option<String>,
-    /// The server's address with the version, `http://host:8000/v1`. The environment goes before it:
-    /// `RETMASK_SERVER_URL`, and `RETMASK_REJECTED_SERVER_URL` for the rejected side. Not part of the result's key.
-    #[serde(skip_serializing)]
-    pub base_url: Option<String>,
-    /// Requests at a time. Not part of the result's key.
-    #[serde(skip_serializing)]
-    pub concurrency: usize,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self { model: String::new(), revision: None, template: None, base_url: None, concurrency: WORKERS }
-    }
-}
-
-impl Server {
-    /// Checks the declaration that stands at the parameter `name`.
-    pub(super) fn check(&self, name: &str) -> Result<(), ParameterError> {
-        let refuse = |field: &str, message: &str| Err(ParameterError::new(format!("{name}.{field}"), message));
-        if self.model.trim().is_empty() {
-            return refuse("model", "name the model as the server does");
-        }
-        if self.revision.as_ref().is_some_and(|revision| revision.trim().is_empty()) {
-            return refuse("revision", "an empty revision declares nothing; leave it out");
-        }
-        check_concurrency(self.concurrency, name)
-    }
-
-    /// What is declared of the model, for the scope of its responses.
-    pub(super) fn declared(&self) -> Value {
-        json!({"model": self.model, "revision": self.revision, "template": self.template})
-    }
-}
-
-/// Checks how many requests are made at a time.
-pub(super) fn check_concurrency(concurrency: usize, name: &str) -> Result<(), ParameterError> {
-    if (1..=MOST_AT_ONCE).contains(&concurrency) {
-        return Ok(());
-    }
-    let message = format!("{concurrency} is not from 1 to {MOST_AT_ONCE}");
-    Err(ParameterError::new(format!("{name}.concurrency"), message))
-}
 
 /// A response that is wanted of a server.
 pub struct Ask<'a> {
     pub row: usize,
     pub prompt: &'a Prompt,
     pub sample: u32,
-}
-
-/// What one request came to.
-enum Reply {
-    Answer(Answer),
-    /// The server did not answer this time; another run may ask again.
-    Unanswered(String),
 }
 
 /// Asks for each response and keeps it as soon as it is there. A request that the server refuses, or answers with what is
@@ -101,53 +34,32 @@ pub fn ask(
     made: &mut Made<'_, Answer>,
     context: &Context,
 ) -> StageResult<()> {
-    let service = side.service();
-    let client = Client::new(Address::find(service, server.base_url.as_deref())?);
     context.progress().phase(&format!("ask {}", server.model), "responses", wanted.len() as u64);
-    let ask_one = |place: usize| -> StageResult<Reply> {
-        let body = request(parameters, server, side, &wanted[place]);
-        let read = |reply: &Value| read(parameters, reply);
-        outcome(client.post(chat::PATH, |_| body.clone(), context.cancel(), read), server, service)
+    let requests = Requests {
+        path: chat::PATH,
+        count: wanted.len(),
+        name: &|place| beginning(wanted[place].prompt),
+        body: &|place| request(parameters, server, side, &wanted[place]),
+        read: &|_, reply| read(parameters, reply),
     };
-    let (mut unanswered, mut in_a_row) = (Vec::new(), 0);
-    ask_some(server.concurrency, wanted.len(), ask_one, |place, reply| {
-        match reply {
-            Reply::Answer(answer) => {
-                match &answer {
-                    // Another server, or this one with other settings, may answer another time.
-                    Answer::Failed { why } => {
-                        context.progress().log(&format!("{}: {why}", beginning(wanted[place].prompt)));
-                        made.done_for_now(wanted[place].row, answer);
-                    }
-                    Answer::Given { response, .. } => {
-                        context.progress().tokens(response.tokens.into());
-                        made.done(wanted[place].row, answer)?;
-                    }
-                    Answer::TooLong { .. } => made.done(wanted[place].row, answer)?,
-                }
-                in_a_row = 0;
-                context.progress().advance(1);
+    server.ask(side.service(), &requests, context, |place, answer| {
+        let Ask { row, prompt, .. } = wanted[place];
+        match answer {
+            // Another server, or this one with other settings, may answer another time.
+            Err(why) => {
+                context.progress().log(&format!("{}: {why}", beginning(prompt)));
+                made.done_for_now(row, Answer::Failed { why });
             }
-            Reply::Unanswered(why) => {
-                context.progress().log(&format!("{}: unanswered: {why}", beginning(wanted[place].prompt)));
-                unanswered.push(why);
-                in_a_row += 1;
-                if in_a_row >= MOST_UNANSWERED {
-                    return Err(missing(server, &unanswered, wanted.len()));
+            Ok(answer) => {
+                if let Answer::Given { response, .. } = &answer {
+                    context.progress().tokens(response.tokens.into());
                 }
+                made.done(row, answer)?;
             }
         }
+        context.progress().advance(1);
         Ok(())
-    })?;
-    if unanswered.is_empty() { Ok(()) } else { Err(missing(server, &unanswered, wanted.len())) }
-}
-
-/// The error of requests without an answer.
-fn missing(server: &Server, unanswered: &[String], of: usize) -> StageError {
-    let last = unanswered.last().map_or("", String::as_str);
-    let count = unanswered.len();
-    StageError::environment(format!("{} left {count} of {of} requests unanswered, the last with: {last}", server.model))
-        .with_hint("the responses so far are kept; run again to go on from there")
+    })
 }
 
 /// The beginning of what is asked, for the log.
@@ -159,25 +71,6 @@ fn beginning(prompt: &Prompt) -> String {
         shown.push('…');
     }
     format!("\"{shown}\"")
-}
-
-fn outcome(reply: Result<Answer, Failure>, server: &Server, service: &str) -> StageResult<Reply> {
-    match reply {
-        Ok(answer) => Ok(Reply::Answer(answer)),
-        Err(Failure::Unusable(why)) => Ok(Reply::Answer(Answer::Failed { why })),
-        Err(Failure::Refused(why)) => {
-            Ok(Reply::Answer(Answer::Failed { why: format!("the server refuses the request: {why}") }))
-        }
-        Err(Failure::Unanswered(why)) => Ok(Reply::Unanswered(why)),
-        Err(Failure::Denied(why)) => Err(StageError::environment(format!(
-            "the server of {} refuses: {why}",
-            server.model
-        ))
-        .with_hint(format!(
-            "check the address (it ends in the version: https://host/v1), RETMASK_{service}_TOKEN and the model's name"
-        ))),
-        Err(Failure::Stopped) => Err(StageError::interrupted()),
-    }
 }
 
 /// A request for one response. What is at its default is left to the server, which knows OpenAI's parameters at least.

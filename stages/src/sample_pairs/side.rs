@@ -9,11 +9,11 @@ use retmask_model::text::TextCodec;
 
 use super::parameters::{Parameters, Rejects};
 use super::prompts::Prompt;
-use super::server::Server;
 use crate::artifact::mask;
 use crate::artifact::pairs::Response;
 use crate::contract::{Input, Inputs, RowContent, RowKey, RowScope, StageError, StageResult};
 use crate::models;
+use crate::remote::Server;
 use crate::rows::{Reader, RowResult, Writer};
 
 /// Which side of a pair a response is on. The name of its random stream holds the side and not the mask, so that runs
