@@ -7,7 +7,7 @@ use super::{Decoder, Pass, Weight};
 use crate::ModelResult;
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
-use crate::kernels::matmul::{Left, LeftMatrix, Operand, Shape, matmul, multiply};
+use crate::kernels::matmul::{Left, LeftMatrix, Operand, Shape, matmul, multiply, product};
 use crate::ops::{Accumulators, with_values};
 
 /// Rows whose logits exist at once, where weights are packed beforehand.
@@ -15,7 +15,8 @@ const HEAD_ROWS: usize = 96;
 /// Bytes of logits that exist at once, where the weights are packed anew for each block of rows.
 const LOGIT_BYTES: usize = 1 << 27;
 
-/// Tokens of the vocabulary whose gradients are transposed at once.
+/// Tokens of the vocabulary whose gradients are rounded or transposed at once; even, since bf16 goes by pairs. Changes no
+/// bit.
 const VOCABULARY_BLOCK: usize = 6_144;
 
 impl Decoder {
@@ -26,7 +27,7 @@ impl Decoder {
     /// `Internal` when shapes do not fit.
     pub fn logits(&self, hidden: &Tensor) -> ModelResult<Vec<f32>> {
         let normed = self.norm(hidden, self.final_norm(), Pass::Forward)?;
-        let mut logits = vec![0.0; normed.dim(0)? * self.spec().vocabulary_size];
+        let mut logits = Vec::new();
         with_values(&normed, |rows| self.project(rows, &mut logits))??;
         Ok(logits)
     }
@@ -39,15 +40,21 @@ impl Decoder {
         }
     }
 
-    fn project(&self, rows: &[f32], logits: &mut [f32]) -> ModelResult<()> {
+    /// Puts the logits of normed rows in the place of what `logits` held.
+    fn project(&self, rows: &[f32], logits: &mut Vec<f32>) -> ModelResult<()> {
         let (hidden, vocabulary) = (self.spec().hidden_size, self.spec().vocabulary_size);
         let shape = Shape { rows: rows.len() / hidden, columns: vocabulary, depth: hidden };
         let (set, left) = (InstructionSet::best(), Left::row_major(rows, hidden));
         self.output_projection().with_transposed(|operand| match operand {
-            Operand::Packed(_) => matmul(set, shape, left, operand, logits, false),
+            Operand::Packed(_) => {
+                logits.resize(shape.rows * vocabulary, 0.0);
+                matmul(set, shape, left, operand, logits, false);
+            }
             _ => {
                 let left = LeftMatrix::new(set, self.numerics(), left, shape.rows, hidden);
-                multiply(set, &left, operand, vocabulary, logits, false);
+                // The old ones go first, so that there are never two.
+                drop(std::mem::take(logits));
+                *logits = product(set, &left, operand, vocabulary);
             }
         })
     }
@@ -80,11 +87,10 @@ pub(crate) fn target_logprobs_with_logits(
     let (hidden, vocabulary) = (decoder.spec().hidden_size, decoder.spec().vocabulary_size);
     let block = decoder.head_rows();
     let mut found = Vec::with_capacity(targets.len());
-    let mut logits = vec![0.0; block.min(targets.len()) * vocabulary];
+    let mut logits = Vec::new();
     with_values(normed, |rows| -> ModelResult<()> {
         for (rows, targets) in rows.chunks(block * hidden).zip(targets.chunks(block)) {
-            let logits = &mut logits[..targets.len() * vocabulary];
-            decoder.project(rows, logits)?;
+            decoder.project(rows, &mut logits)?;
             found.par_extend(
                 logits
                     .par_chunks_exact(vocabulary)
@@ -113,15 +119,14 @@ pub(crate) fn head_gradients(
     let mut grad_rows = vec![0.0; targets.len() * hidden];
     let block = decoder.head_rows();
     let known = logits.is_some();
-    let mut logits = logits.unwrap_or_else(|| vec![0.0; block.min(targets.len()) * vocabulary]);
+    let mut logits = logits.unwrap_or_default();
     let projection = decoder.output_projection().row_major()?;
     with_values(normed, |rows| -> ModelResult<()> {
         let chunks = rows.chunks(block * hidden).zip(grad_rows.chunks_mut(block * hidden));
         let of_targets = targets.chunks(block).zip(coefficients.chunks(block));
         for ((rows, grad_rows), (targets, coefficients)) in chunks.zip(of_targets) {
-            let logits = &mut logits[..targets.len() * vocabulary];
             if !known {
-                decoder.project(rows, logits)?;
+                decoder.project(rows, &mut logits)?;
             }
             logits.par_chunks_exact_mut(vocabulary).zip(targets).zip(coefficients).for_each(
                 |((row, &target), &coefficient)| {
@@ -132,9 +137,13 @@ pub(crate) fn head_gradients(
                 },
             );
             let count = targets.len();
-            with_values(projection, |data| {
-                let left = LeftMatrix::new(set, numerics, Left::row_major(logits, vocabulary), count, vocabulary);
-                multiply(set, &left, Operand::RowMajor { data, stride: hidden }, hidden, grad_rows, false);
+            with_values(projection, |weight| {
+                for (place, data) in weight.chunks(VOCABULARY_BLOCK * hidden).enumerate() {
+                    let of_block = &logits[place * VOCABULARY_BLOCK..];
+                    let rows = Left { data: of_block, row_stride: vocabulary, depth_stride: 1 };
+                    let left = LeftMatrix::new(set, numerics, rows, count, data.len() / hidden);
+                    multiply(set, &left, Operand::RowMajor { data, stride: hidden }, hidden, grad_rows, place > 0);
+                }
             })?;
             let Some(sum) = parameters.of(projection.id()) else { continue };
             sum.accumulate(|out, accumulate| {

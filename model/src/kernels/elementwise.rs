@@ -1,13 +1,13 @@
 //! Exponential, softmax pieces, and the gated activation of the MLP.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::InstructionSet;
 use super::matmul::rounded;
 use super::simd::dispatch;
-
-/// Elements one task handles: large enough to pay for a task, small enough to share out.
-const CHUNK: usize = 16 * 1024;
+use super::written::{CHUNK, chunk, written};
 
 /// e^x in f32, the same bits on every instruction set: range reduction by ln 2 in two parts and the degree-6
 /// polynomial of Cephes `expf`. Relative error below 2e-7 where the result is normal; 0 below -87.33, infinity
@@ -118,24 +118,30 @@ pub fn softmax_backward(
 
 /// Values rounded to bf16, to nearest, ties to even; denormals become zero.
 pub fn narrowed(set: InstructionSet, values: &[f32]) -> Vec<u16> {
-    let mut out = vec![0; values.len()];
-    out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(out, values)| {
-        dispatch!(set, body(values: &[f32], out: &mut [u16]) {
-            out.iter_mut().zip(values).for_each(|(out, &value)| *out = rounded(value) as u16);
+    let write = |number: usize, out: &mut [MaybeUninit<u16>]| {
+        let values = chunk(values, number);
+        dispatch!(set, body(values: &[f32], out: &mut [MaybeUninit<u16>]) {
+            for (out, &value) in out.iter_mut().zip(values) {
+                out.write(rounded(value) as u16);
+            }
         });
-    });
-    out
+    };
+    // SAFETY: the input is as long as the output, and so are its chunks.
+    unsafe { written(values.len(), write) }
 }
 
 /// Values of bf16.
 pub fn widened(set: InstructionSet, values: &[u16]) -> Vec<f32> {
-    let mut out = vec![0.0; values.len()];
-    out.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(out, values)| {
-        dispatch!(set, body(values: &[u16], out: &mut [f32]) {
-            out.iter_mut().zip(values).for_each(|(out, &value)| *out = f32::from_bits(u32::from(value) << 16));
+    let write = |number: usize, out: &mut [MaybeUninit<f32>]| {
+        let values = chunk(values, number);
+        dispatch!(set, body(values: &[u16], out: &mut [MaybeUninit<f32>]) {
+            for (out, &value) in out.iter_mut().zip(values) {
+                out.write(f32::from_bits(u32::from(value) << 16));
+            }
         });
-    });
-    out
+    };
+    // SAFETY: as above.
+    unsafe { written(values.len(), write) }
 }
 
 /// The largest value; negative infinity for an empty slice.
@@ -170,23 +176,30 @@ pub(super) fn add_lanes(lanes: &[f32; 16]) -> f32 {
 }
 
 /// `silu(gate) * up`, elementwise (SwiGLU, arXiv 2002.05202).
-pub fn swiglu(set: InstructionSet, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    out.par_chunks_mut(CHUNK).zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK)).for_each(|((out, gate), up)| {
-        dispatch!(set, body(gate: &[f32], up: &[f32], out: &mut [f32]) {
+pub fn swiglu(set: InstructionSet, gate: &[f32], up: &[f32]) -> Vec<f32> {
+    assert_eq!(gate.len(), up.len(), "gate and up");
+    let write = |number: usize, out: &mut [MaybeUninit<f32>]| {
+        let (gate, up) = (chunk(gate, number), chunk(up, number));
+        dispatch!(set, body(gate: &[f32], up: &[f32], out: &mut [MaybeUninit<f32>]) {
             for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-                *out = gate / (1.0 + exp(-gate)) * up;
+                out.write(gate / (1.0 + exp(-gate)) * up);
             }
         });
-    });
+    };
+    // SAFETY: the inputs are as long as the output, and so are their chunks.
+    unsafe { written(gate.len(), write) }
 }
 
 /// The sum of two tensors of one shape.
-pub fn add(x: &[f32], y: &[f32], out: &mut [f32]) {
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK)).for_each(|((out, x), y)| {
-        for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
-            *out = x + y;
+pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
+    assert_eq!(x.len(), y.len(), "terms");
+    let write = |number: usize, out: &mut [MaybeUninit<f32>]| {
+        for ((out, x), y) in out.iter_mut().zip(chunk(x, number)).zip(chunk(y, number)) {
+            out.write(x + y);
         }
-    });
+    };
+    // SAFETY: the inputs are as long as the output, and so are their chunks.
+    unsafe { written(x.len(), write) }
 }
 
 /// Adds `bias` ([width]) to each row of `x` ([rows, width]).
@@ -210,27 +223,25 @@ pub fn sum_rows(x: &[f32], width: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-/// Gradients of [`swiglu`] with respect to `gate` and `up`.
-pub fn swiglu_backward(
-    set: InstructionSet,
-    gate: &[f32],
-    up: &[f32],
-    grad: &[f32],
-    grad_gate: &mut [f32],
-    grad_up: &mut [f32],
-) {
-    let outputs = grad_gate.par_chunks_mut(CHUNK).zip(grad_up.par_chunks_mut(CHUNK));
-    let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(grad.par_chunks(CHUNK));
-    outputs.zip(inputs).for_each(|((grad_gate, grad_up), ((gate, up), grad))| {
-        dispatch!(set, body(gate: &[f32], up: &[f32], grad: &[f32], grad_gate: &mut [f32], grad_up: &mut [f32]) {
+/// Gradients of [`swiglu`] with respect to `gate`, returned, and to `up`, which take the place of `grad`.
+pub fn swiglu_backward(set: InstructionSet, gate: &[f32], up: &[f32], grad: &mut [f32]) -> Vec<f32> {
+    assert!(gate.len() == grad.len() && up.len() == grad.len(), "gate and up");
+    let mut grad_gate = Vec::with_capacity(grad.len());
+    let outputs = grad_gate.spare_capacity_mut()[..grad.len()].par_chunks_mut(CHUNK).zip(grad.par_chunks_mut(CHUNK));
+    outputs.enumerate().for_each(|(number, (grad_gate, grad))| {
+        let (gate, up) = (chunk(gate, number), chunk(up, number));
+        dispatch!(set, body(gate: &[f32], up: &[f32], grad_gate: &mut [MaybeUninit<f32>], grad: &mut [f32]) {
             for i in 0..grad.len() {
                 let sigmoid = 1.0 / (1.0 + exp(-gate[i]));
                 let silu = gate[i] * sigmoid;
-                grad_up[i] = grad[i] * silu;
-                grad_gate[i] = grad[i] * up[i] * (sigmoid + silu * (1.0 - sigmoid));
+                grad_gate[i].write(grad[i] * up[i] * (sigmoid + silu * (1.0 - sigmoid)));
+                grad[i] *= silu;
             }
         });
     });
+    // SAFETY: every chunk was written whole.
+    unsafe { grad_gate.set_len(grad.len()) };
+    grad_gate
 }
 
 #[cfg(test)]
@@ -276,10 +287,9 @@ mod tests {
         let run = |set| {
             let mut soft = values.clone();
             let sum = exp_and_sum(set, &mut soft, 1.25);
-            let mut gated = vec![0.0; values.len()];
-            swiglu(set, &values, &up, &mut gated);
-            let (mut a, mut b) = (vec![0.0; values.len()], vec![0.0; values.len()]);
-            swiglu_backward(set, &values, &up, &gated, &mut a, &mut b);
+            let mut gated = swiglu(set, &values, &up);
+            let mut b = gated.clone();
+            let mut a = swiglu_backward(set, &values, &up, &mut b);
             let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let total = sum_exp(set, &values, 20.0).to_bits();
             exp_times(set, &mut gated, 0.5, -1.75);

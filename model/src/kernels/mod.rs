@@ -11,5 +11,6 @@ pub mod matmul;
 pub mod normalise;
 pub mod rotary;
 pub(crate) mod simd;
+mod written;
 
 pub use simd::InstructionSet;

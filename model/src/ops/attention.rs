@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor, TensorId};
 
-use super::kept::Kept;
+use super::kept::{Kept, Source};
 use super::tape::{Backward, TapeGradients};
 use super::{Pass, with_values};
 use crate::Numerics;
@@ -86,6 +86,7 @@ pub fn attention(
         let tensors = [queries, keys, new_values];
         let keep = |tensor: &Tensor| Kept::new(tensor, numerics);
         let kept = [keep(queries)?, keep(keys)?, keep(new_values)?, keep(&out)?];
+        pass.offer(&out, || Source::Kept(kept[3].clone()));
         let (inputs, sequences) = (tensors.map(Tensor::id), sequences.clone());
         pass.record(&out, || Attention { layout, span, layer, sequences, inputs, kept, log_sums });
     }

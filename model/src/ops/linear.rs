@@ -56,7 +56,7 @@ pub fn linear(x: &Tensor, weights: &[&Tensor], numerics: Numerics, pass: Pass) -
         Ok(())
     })??;
     if matches!(pass, Pass::Tracked(_)) {
-        let kept = Kept::new(x, numerics)?;
+        let kept = pass.keep(x, numerics)?;
         for (place, (&weight, output)) in weights.iter().zip(&outputs).enumerate() {
             let (weight, kept, kept_here) = (weight.clone(), kept.clone(), place == 0);
             pass.record(output, || Linear { x: x.id(), kept, kept_here, rows, weight, numerics });

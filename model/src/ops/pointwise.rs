@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor, TensorId};
 
-use super::kept::Kept;
+use super::kept::{Kept, Source};
 use super::tape::{Backward, TapeGradients};
 use super::{Pass, with_values};
 use crate::Numerics;
@@ -20,6 +20,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, pass: Pass) -> Result
         with_values(weight, |weight| normalise::rms_norm(InstructionSet::best(), x, weight, epsilon, &mut out))
     })??;
     let out = Tensor::from_vec(out, x.shape(), x.device())?;
+    pass.offer(&out, || Source::RmsNorm { x: x.clone(), weight: weight.clone(), epsilon });
     pass.record(&out, || RmsNorm { x: x.clone(), weight: weight.clone(), epsilon });
     Ok(out)
 }
@@ -115,8 +116,7 @@ pub fn add(x: &Tensor, y: &Tensor, pass: Pass) -> Result<Tensor> {
     if x.shape() != y.shape() {
         candle_core::bail!("{:?} and {:?} cannot be added", x.shape(), y.shape());
     }
-    let mut out = vec![0.0; x.elem_count()];
-    with_values(x, |x| with_values(y, |y| elementwise::add(x, y, &mut out)))??;
+    let out = with_values(x, |x| with_values(y, |y| elementwise::add(x, y)))??;
     let out = Tensor::from_vec(out, x.shape(), x.device())?;
     pass.record(&out, || Add([x.id(), y.id()]));
     Ok(out)
@@ -173,11 +173,11 @@ impl Backward for SelectRows {
 
 /// `silu(gate) * up`. In the class `bf16` the way back reads `gate` and `up` rounded to it.
 pub fn swiglu(gate: &Tensor, up: &Tensor, numerics: Numerics, pass: Pass) -> Result<Tensor> {
-    let mut out = vec![0.0; gate.elem_count()];
-    with_values(gate, |gate| with_values(up, |up| elementwise::swiglu(InstructionSet::best(), gate, up, &mut out)))??;
+    let out = with_values(gate, |gate| with_values(up, |up| elementwise::swiglu(InstructionSet::best(), gate, up)))??;
     let out = Tensor::from_vec(out, gate.shape(), gate.device())?;
     if matches!(pass, Pass::Tracked(_)) {
         let kept = [Kept::new(gate, numerics)?, Kept::new(up, numerics)?];
+        pass.offer(&out, || Source::Swiglu { gate: kept[0].clone(), up: kept[1].clone() });
         pass.record(&out, || Swiglu { inputs: [gate.id(), up.id()], kept });
     }
     Ok(out)
@@ -193,19 +193,14 @@ impl Backward for Swiglu {
         self.kept.iter().map(Kept::bytes).sum()
     }
 
-    fn backward(self: Box<Self>, gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
-        let mut grad_gate = vec![0.0; gradient.len()];
-        let mut grad_up = vec![0.0; gradient.len()];
+    fn backward(self: Box<Self>, mut gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
         let [gate, up] = &self.kept;
-        gate.with(|gate| {
-            up.with(|up| {
-                let set = InstructionSet::best();
-                elementwise::swiglu_backward(set, gate, up, &gradient, &mut grad_gate, &mut grad_up);
-            })
+        let of_gate = gate.with(|gate| {
+            up.with(|up| elementwise::swiglu_backward(InstructionSet::best(), gate, up, &mut gradient))
         })??;
         let [gate, up] = self.inputs;
-        found.add(gate, grad_gate);
-        found.add(up, grad_up);
+        found.add(gate, of_gate);
+        found.add(up, gradient);
         Ok(())
     }
 }

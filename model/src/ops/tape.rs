@@ -10,6 +10,9 @@ use std::collections::hash_map::Entry;
 use candle_core::{Result, Tensor, TensorId};
 use rayon::prelude::*;
 
+use super::kept::{Kept, Source};
+use crate::Numerics;
+
 /// Whether a pass records what gradients need.
 #[derive(Clone, Copy)]
 pub enum Pass<'tape> {
@@ -28,7 +31,11 @@ pub(super) trait Backward {
 
 /// The operations of a tracked pass, in their order.
 #[derive(Default)]
-pub struct Tape(RefCell<Vec<Step>>);
+pub struct Tape {
+    steps: RefCell<Vec<Step>>,
+    /// Results that need not be kept by those who read them.
+    sources: RefCell<HashMap<TensorId, Source>>,
+}
 
 struct Step {
     output: TensorId,
@@ -38,7 +45,26 @@ struct Step {
 impl Pass<'_> {
     pub(super) fn record<B: Backward + 'static>(self, output: &Tensor, operation: impl FnOnce() -> B) {
         if let Self::Tracked(tape) = self {
-            tape.0.borrow_mut().push(Step { output: output.id(), operation: Box::new(operation()) });
+            tape.steps.borrow_mut().push(Step { output: output.id(), operation: Box::new(operation()) });
+        }
+    }
+
+    /// Says where a result can be had from.
+    pub(super) fn offer(self, output: &Tensor, source: impl FnOnce() -> Source) {
+        if let Self::Tracked(tape) = self {
+            tape.sources.borrow_mut().insert(output.id(), source());
+        }
+    }
+
+    /// What an operation keeps of a tensor that it read.
+    pub(super) fn keep(self, tensor: &Tensor, numerics: Numerics) -> Result<Kept> {
+        let source = match self {
+            Self::Tracked(tape) => tape.sources.borrow().get(&tensor.id()).cloned(),
+            Self::Forward => None,
+        };
+        match source {
+            Some(source) => Ok(Kept::from_source(source, numerics)),
+            None => Kept::new(tensor, numerics),
         }
     }
 }
@@ -46,7 +72,7 @@ impl Pass<'_> {
 impl Tape {
     /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
-        self.0.borrow().iter().map(|step| step.operation.kept_bytes()).sum()
+        self.steps.borrow().iter().map(|step| step.operation.kept_bytes()).sum()
     }
 
     /// Walks back from `output`, whose gradient is given. Gradients of parameters are added to `parameters`; those of
@@ -64,7 +90,8 @@ impl Tape {
             candle_core::bail!("{} gradients cannot seed {:?}", gradient.len(), output.shape());
         }
         let mut found = TapeGradients { of: HashMap::from([(output.id(), gradient)]), parameters };
-        let mut steps = self.0.into_inner();
+        drop(self.sources);
+        let mut steps = self.steps.into_inner();
         while let Some(Step { output, operation }) = steps.pop() {
             if let Some(gradient) = found.of.remove(&output) {
                 operation.backward(gradient, &mut found)?;

@@ -12,7 +12,8 @@ pub use parameters::{Adapter, CheckpointType, Module, Parameters, Schedule, Weig
 use retmask_model::Numerics;
 use retmask_model::checkpoint::{self, Checkpoint};
 use retmask_model::decoder::Decoder;
-use retmask_model::spec::TensorShape;
+use retmask_model::spec::{ModelSpec, TensorShape};
+use retmask_model::text::TextAssets;
 use retmask_model::train::{StepReport, train};
 
 use self::records::Records;
@@ -99,6 +100,9 @@ impl Kind for Dpo {
         context.progress().phase("load the model for training", "models", 1);
         let decoder = Decoder::load_for_training(&opened, parameters.low_rank(), parameters.numerics)?;
         context.progress().advance(1);
+        // The file's pages count as memory of this process while it is open.
+        let (spec, assets) = (opened.spec().clone(), opened.text_assets()?);
+        drop(opened);
         let set = |first_row, range: std::ops::Range<usize>| PairSet {
             first_row,
             pairs: &pairs[range.clone()],
@@ -111,7 +115,7 @@ impl Kind for Dpo {
         let mut checkpoints = log.checkpoints();
         let reports = train(&decoder, &mut batches, parameters.training(), checkpoints.as_mut(), &mut log)?;
         let stored = outputs.path("checkpoint");
-        write_checkpoint(&stored, &opened, &decoder, parameters)?;
+        write_checkpoint(&stored, &spec, &assets, &decoder, parameters.checkpoint)?;
         drop(decoder);
 
         // What is told of the trained model is measured on the weights that others will read: bf16 has rounded away
@@ -182,13 +186,13 @@ fn sums(index: usize, row: &ReferenceRow, pair: &PreferencePair, tokens: &PairTo
 
 fn write_checkpoint(
     folder: &std::path::Path,
-    opened: &Checkpoint,
+    spec: &ModelSpec,
+    assets: &TextAssets,
     decoder: &Decoder,
-    parameters: &Parameters,
+    stored: CheckpointType,
 ) -> StageResult<()> {
     std::fs::create_dir_all(folder).map_err(|error| StageError::io("create", folder, &error))?;
-    let assets = opened.text_assets()?;
     let mut values = |tensor: &TensorShape| decoder.values(&tensor.name);
-    checkpoint::write(folder, opened.spec(), parameters.checkpoint.into(), &mut values, Some(&assets))?;
+    checkpoint::write(folder, spec, stored.into(), &mut values, Some(assets))?;
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! The left-hand matrix of products, prepared once for all that it is multiplied with.
 
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::step::pair_rounded;
@@ -77,73 +80,106 @@ impl<'a> LeftMatrix<'a> {
     }
 }
 
-/// Calls `fill` for groups of tiles, of `size` values each, with the first row of each group.
-fn in_groups<T: Send>(out: &mut [T], size: usize, small: bool, fill: impl Fn(usize, &mut [T]) + Sync + Send) {
+/// Tiles of `size` values for all rows, made in groups of four: `fill` is given the first row of a group and its place, where
+/// there is nothing yet, and writes all of it.
+///
+/// # Safety
+/// `fill` must write every value.
+unsafe fn in_groups<T: Copy + Send>(
+    rows: usize,
+    size: usize,
+    small: bool,
+    fill: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync + Send,
+) -> Vec<T> {
+    let length = rows.div_ceil(TILE_ROWS) * size;
+    let mut out = Vec::with_capacity(length);
     let group = (TILES * size).max(1);
+    let room = &mut out.spare_capacity_mut()[..length];
     if small {
-        out.chunks_mut(group).enumerate().for_each(|(index, out)| fill(index * TILES * TILE_ROWS, out));
+        room.chunks_mut(group).enumerate().for_each(|(index, out)| fill(index * TILES * TILE_ROWS, out));
     } else {
-        out.par_chunks_mut(group).enumerate().for_each(|(index, out)| fill(index * TILES * TILE_ROWS, out));
+        room.par_chunks_mut(group).enumerate().for_each(|(index, out)| fill(index * TILES * TILE_ROWS, out));
+    }
+    // SAFETY: the groups are all of it, and the caller vouches that they were written.
+    unsafe { out.set_len(length) };
+    out
+}
+
+/// Writes the values of some rows at one step of their tiles; places behind the last row become 0.
+fn put<T: Copy + Default>(out: &mut [MaybeUninit<T>], size: usize, step: usize, values: &[T]) {
+    for (tile, tiles) in out.chunks_exact_mut(size).enumerate() {
+        let values = values.get(tile * TILE_ROWS..).unwrap_or_default();
+        for (place, out) in tiles[step * TILE_ROWS..][..TILE_ROWS].iter_mut().enumerate() {
+            out.write(values.get(place).copied().unwrap_or_default());
+        }
     }
 }
 
 /// The transpose of rows of `rows` contiguous values, as tiles.
 fn gather(a: Left, rows: usize, depth: usize) -> Vec<f32> {
     let size = depth * TILE_ROWS;
-    let mut tiles = vec![0.0; rows.div_ceil(TILE_ROWS) * size];
-    in_groups(&mut tiles, size, rows * depth < SMALL, |first, out| {
+    let fill = |first: usize, out: &mut [MaybeUninit<f32>]| {
         for k in 0..depth {
-            let values = &a.data[k * a.depth_stride + first..][..(TILES * TILE_ROWS).min(rows - first)];
-            for (tile, values) in values.chunks(TILE_ROWS).enumerate() {
-                out[tile * size + k * TILE_ROWS..][..values.len()].copy_from_slice(values);
-            }
+            put(out, size, k, &a.data[k * a.depth_stride + first..][..(TILES * TILE_ROWS).min(rows - first)]);
         }
-    });
-    tiles
+    };
+    // SAFETY: every step of every tile is put.
+    unsafe { in_groups(rows, size, rows * depth < SMALL, fill) }
 }
 
 /// A rounded to bf16 pairs along k, the last one padded with 0: for each tile of 12 rows, and each pair, 12 values.
 pub(super) fn round_rows(set: InstructionSet, a: Left, rows: usize, depth: usize) -> Vec<u32> {
     let pairs = depth.div_ceil(2);
+    let size = TILE_ROWS * pairs;
+    let by_columns = a.row_stride == 1 && a.depth_stride != 1;
+    let fill = |first: usize, out: &mut [MaybeUninit<u32>]| {
+        let count = (TILES * TILE_ROWS).min(rows - first);
+        if by_columns {
+            round_columns(set, a, first, count, depth, out);
+            return;
+        }
+        for (tile, out) in out.chunks_exact_mut(size).enumerate() {
+            let first = first + tile * TILE_ROWS;
+            round_tile(set, a, first..rows.min(first + TILE_ROWS), depth, out);
+        }
+    };
     if pairs == 0 {
         return Vec::new();
     }
-    let size = TILE_ROWS * pairs;
-    let mut rounded = vec![0; rows.div_ceil(TILE_ROWS) * size];
-    let small = rows * depth < SMALL;
-    if a.row_stride == 1 && a.depth_stride != 1 {
-        in_groups(&mut rounded, size, small, |first, out| round_columns(set, a, first, rows, depth, out));
-        return rounded;
-    }
-    let round = |row_of_pairs: &mut Vec<u32>, (tile, out): (usize, &mut [u32])| {
-        row_of_pairs.resize(pairs, 0);
-        for (place, row) in (tile * TILE_ROWS..rows.min((tile + 1) * TILE_ROWS)).enumerate() {
-            let first = row * a.row_stride;
-            if a.depth_stride == 1 {
-                round_row(set, &a.data[first..first + depth], row_of_pairs);
-            } else {
-                let value = |k: usize| if k < depth { a.data[first + k * a.depth_stride] } else { 0.0 };
-                for (pair, out) in row_of_pairs.iter_mut().enumerate() {
-                    *out = pair_rounded(value(2 * pair), value(2 * pair + 1));
-                }
-            }
-            for (out, &pair) in out.chunks_exact_mut(TILE_ROWS).zip(row_of_pairs.iter()) {
-                out[place] = pair;
-            }
-        }
-    };
-    if small {
-        let mut row_of_pairs = Vec::new();
-        rounded.chunks_exact_mut(size).enumerate().for_each(|tile| round(&mut row_of_pairs, tile));
-    } else {
-        rounded.par_chunks_exact_mut(size).enumerate().for_each_init(Vec::new, round);
-    }
-    rounded
+    // SAFETY: every step of every tile is put.
+    unsafe { in_groups(rows, size, rows * depth < SMALL, fill) }
 }
 
-/// Four tiles from row `first` on of a matrix whose columns are contiguous.
-fn round_columns(set: InstructionSet, a: Left, first: usize, rows: usize, depth: usize, out: &mut [u32]) {
-    let (count, size) = ((TILES * TILE_ROWS).min(rows - first), TILE_ROWS * depth.div_ceil(2));
+/// One tile of a matrix.
+fn round_tile(set: InstructionSet, a: Left, rows: Range<usize>, depth: usize, out: &mut [MaybeUninit<u32>]) {
+    /// Pairs of a row that are rounded before they are shared out among the steps.
+    const PAIRS: usize = 32;
+    let pairs = depth.div_ceil(2);
+    for start in (0..pairs).step_by(PAIRS) {
+        let count = PAIRS.min(pairs - start);
+        let mut rounded = [[0; PAIRS]; TILE_ROWS];
+        for (row, rounded) in rows.clone().zip(&mut rounded) {
+            let (first, end) = (row * a.row_stride, depth.min(2 * (start + count)));
+            if a.depth_stride == 1 {
+                round_row(set, &a.data[first + 2 * start..first + end], &mut rounded[..count]);
+            } else {
+                let value = |k: usize| if k < depth { a.data[first + k * a.depth_stride] } else { 0.0 };
+                for (pair, out) in rounded[..count].iter_mut().enumerate() {
+                    *out = pair_rounded(value(2 * (start + pair)), value(2 * (start + pair) + 1));
+                }
+            }
+        }
+        for (pair, out) in out[start * TILE_ROWS..][..count * TILE_ROWS].chunks_exact_mut(TILE_ROWS).enumerate() {
+            out.iter_mut().zip(&rounded).for_each(|(out, row)| {
+                out.write(row[pair]);
+            });
+        }
+    }
+}
+
+/// Tiles of `count` rows from row `first` on, of a matrix whose columns are contiguous.
+fn round_columns(set: InstructionSet, a: Left, first: usize, count: usize, depth: usize, out: &mut [MaybeUninit<u32>]) {
+    let size = TILE_ROWS * depth.div_ceil(2);
     let nothing = [0.0; TILES * TILE_ROWS];
     let values = |k: usize| if k < depth { &a.data[k * a.depth_stride + first..][..count] } else { &nothing[..count] };
     for pair in 0..depth.div_ceil(2) {
@@ -155,8 +191,6 @@ fn round_columns(set: InstructionSet, a: Left, first: usize, rows: usize, depth:
                 *out = pair_rounded(lower, upper);
             }
         });
-        for (tile, pairs) in rounded[..count].chunks(TILE_ROWS).enumerate() {
-            out[tile * size + pair * TILE_ROWS..][..pairs.len()].copy_from_slice(pairs);
-        }
+        put(out, size, pair, &rounded);
     }
 }
