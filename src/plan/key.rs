@@ -9,6 +9,9 @@
 //! little-endian, so no two different keys share an encoding. `docs/architecture.md` describes the format;
 //! `vectors.json` beside this file holds fixed examples.
 
+use std::borrow::Borrow;
+use std::sync::Arc;
+
 use retmask_cache::Key;
 use retmask_model::Numerics;
 use serde::Serialize;
@@ -37,27 +40,34 @@ const BACKEND: &str = "cpu";
 /// The fields of a stage's key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StageKey {
-    fields: Vec<(&'static str, Value)>,
+    fields: Vec<(&'static str, Arc<Value>)>,
 }
 
 impl StageKey {
     /// The key of a stage. `inputs` stand in the kind's declared port order, labelled ones in the order of
     /// the pipeline file.
-    pub fn new(kind: &str, epoch: u32, parameters: &Value, inputs: &[KeyInput], numerics: Option<Numerics>) -> Self {
+    pub fn new(
+        kind: &str,
+        epoch: u32,
+        parameters: impl Into<Arc<Value>>,
+        inputs: &[KeyInput],
+        numerics: Option<Numerics>,
+    ) -> Self {
         let mut fields = vec![
-            ("v", Value::text(VERSION)),
-            ("kind", Value::text(kind)),
-            ("epoch", Value::U64(epoch.into())),
-            ("params", parameters.clone()),
-            ("inputs", inputs_value(inputs)),
+            ("v", Value::text(VERSION).into()),
+            ("kind", Value::text(kind).into()),
+            ("epoch", Value::U64(epoch.into()).into()),
+            ("params", parameters.into()),
+            ("inputs", inputs_value(inputs).into()),
         ];
-        fields.extend(numerics.map(numerics_field));
+        fields.extend(numerics.map(numerics_field).map(|(name, value)| (name, value.into())));
         Self { fields }
     }
 
     /// A key of this user alone: those of others differ, in a shared store too.
     pub fn private(mut self) -> Self {
-        self.fields.push(private_field());
+        let (name, value) = private_field();
+        self.fields.push((name, value.into()));
         self
     }
 
@@ -101,24 +111,24 @@ fn text_map(entries: &[(&str, &str)]) -> Value {
 }
 
 /// The canonical bytes of these fields.
-fn encode(fields: &[(&'static str, Value)]) -> Vec<u8> {
+fn encode(fields: &[(&'static str, impl Borrow<Value>)]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     for (name, value) in fields {
-        encode_field(&mut bytes, name, value);
+        encode_field(&mut bytes, name, value.borrow());
     }
     bytes
 }
 
 /// The key over these fields, in a domain.
-pub(super) fn digest(context: &str, fields: &[(&'static str, Value)]) -> Key {
+pub(super) fn digest(context: &str, fields: &[(&'static str, impl Borrow<Value>)]) -> Key {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(&encode(fields));
     Key::new(*hasher.finalize().as_bytes())
 }
 
 /// The same fields as readable JSON.
-pub(super) fn to_json(fields: &[(&'static str, Value)]) -> serde_json::Value {
-    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_json()));
+pub(super) fn to_json(fields: &[(&'static str, impl Borrow<Value>)]) -> serde_json::Value {
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.borrow().to_json()));
     fields.collect::<serde_json::Map<_, _>>().into()
 }
 
@@ -126,8 +136,8 @@ pub(super) fn to_json(fields: &[(&'static str, Value)]) -> serde_json::Value {
 ///
 /// # Errors
 /// A value that cannot stand in a key, with the field's name.
-pub fn parameters<P: Serialize + Default>(parameters: &P) -> Result<Value, ValueError> {
-    Ok(Value::of(parameters)?.without_defaults(&Value::of(&P::default())?))
+pub fn parameters<P: Serialize>(parameters: &P, defaults: &Value) -> Result<Value, ValueError> {
+    Ok(Value::of(parameters)?.without_defaults(defaults))
 }
 
 fn encode_field(bytes: &mut Vec<u8>, name: &str, value: &Value) {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::difference::compare;
 use super::super::value::{Value, ValueError};
-use super::{KeyInput, StageKey, parameters};
+use super::{KeyInput, StageKey};
 
 #[derive(Serialize, Clone, Default)]
 struct Nested {
@@ -46,12 +46,17 @@ fn input(role: &str, digit: &str) -> KeyInput {
     KeyInput { role: role.into(), media: "retmask/mask;v1".into(), digest: format!("l3:{}", digit.repeat(64)) }
 }
 
+/// As those of a kind whose defaults are the type's.
+fn parameters<P: Serialize + Default>(parameters: &P) -> Result<Value, ValueError> {
+    super::parameters(parameters, &Value::of(&P::default())?)
+}
+
 fn key_of(value: &impl Serialize) -> StageKey {
-    StageKey::new("test", 1, &Value::of(value).expect("encodes"), &[], None)
+    StageKey::new("test", 1, Value::of(value).expect("encodes"), &[], None)
 }
 
 fn key_with<P: Serialize + Default>(value: &P) -> StageKey {
-    StageKey::new("test", 1, &parameters(value).expect("encodes"), &[], None)
+    StageKey::new("test", 1, parameters(value).expect("encodes"), &[], None)
 }
 
 #[test]
@@ -67,7 +72,7 @@ fn a_private_key_is_its_users_alone() {
 #[test]
 fn swapping_two_inputs_changes_the_key() {
     let key = |chosen, rejected| {
-        StageKey::new("dpo", 1, &Value::Null, &[input("chosen", chosen), input("rejected", rejected)], None).digest()
+        StageKey::new("dpo", 1, Value::Null, &[input("chosen", chosen), input("rejected", rejected)], None).digest()
     };
     assert_ne!(key("a", "b"), key("b", "a"));
 }
@@ -184,7 +189,7 @@ fn a_field_its_serialiser_skips_is_not_the_default() {
 #[test]
 fn numerics_epoch_kind_and_media_are_in_the_key() {
     let base = || input("mask", "a");
-    let key = |kind, epoch, input: KeyInput, numerics| StageKey::new(kind, epoch, &Value::Null, &[input], numerics);
+    let key = |kind, epoch, input: KeyInput, numerics| StageKey::new(kind, epoch, Value::Null, &[input], numerics);
     let keys = [
         key("dpo", 1, base(), None).digest(),
         key("dpo", 1, base(), Some(Numerics::F32)).digest(),
@@ -203,7 +208,7 @@ fn numerics_epoch_kind_and_media_are_in_the_key() {
 fn differences_are_told_field_by_field() {
     let key = |tau, digest: &str| {
         let example = Example { tau, ..Example::default() };
-        StageKey::new("build-mask", 1, &parameters(&example).expect("encodes"), &[input("scores", digest)], None)
+        StageKey::new("build-mask", 1, parameters(&example).expect("encodes"), &[input("scores", digest)], None)
             .to_json()
     };
     let defaults = Value::of(&Example::default()).expect("encodes");
@@ -244,7 +249,7 @@ proptest! {
     /// The encoding is injective: different trees have different bytes, equal trees equal bytes.
     #[test]
     fn different_values_have_different_encodings(a in any_value(), b in any_value()) {
-        let bytes = |value: &Value| StageKey::new("test", 1, value, &[], None).encode();
+        let bytes = |value: &Value| StageKey::new("test", 1, value.clone(), &[], None).encode();
         prop_assert_eq!(a == b, bytes(&a) == bytes(&b));
     }
 
@@ -298,7 +303,7 @@ proptest! {
         // The two zeros are one value by rule.
         prop_assume!(!(field == 0 && tau == 0.0 && flipped == 0.0));
         let key = |example: &Example, kind: &str, epoch, inputs: &[KeyInput], numerics| {
-            StageKey::new(kind, epoch, &parameters(example).expect("encodes"), inputs, Some(numerics)).digest()
+            StageKey::new(kind, epoch, parameters(example).expect("encodes"), inputs, Some(numerics)).digest()
         };
         prop_assert_ne!(
             key(&base, "test", 1, &of_inputs, Numerics::F32),
@@ -333,12 +338,12 @@ fn vector_keys() -> Vec<StageKey> {
         names: Vec::new(),
     };
     vec![
-        StageKey::new("build-mask", 1, &parameters_of(&Example::default()), &[input("scores", "a")], None),
-        StageKey::new("build-mask", 1, &parameters_of(&changed), &[input("scores", "a")], None),
+        StageKey::new("build-mask", 1, parameters_of(&Example::default()), &[input("scores", "a")], None),
+        StageKey::new("build-mask", 1, parameters_of(&changed), &[input("scores", "a")], None),
         StageKey::new(
             "dpo",
             3,
-            &parameters_of(&changed),
+            parameters_of(&changed),
             &[input("chosen", "b"), input("mask.x", "c")],
             Some(Numerics::F32),
         ),

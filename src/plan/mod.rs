@@ -10,18 +10,18 @@ mod hub_sources;
 mod json;
 pub mod key;
 mod parameters;
+mod programs;
 mod reason;
 mod recorded;
 mod row_scope;
 mod sources;
+mod states;
 mod value;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use retmask_cache::{Digest, Key, Lookup, MissReason, Output, Record, Store};
-use retmask_stages::artifact::Form;
-use retmask_stages::command::find_program;
 
 pub use difference::{Comparison, Difference, compare};
 pub use hub_sources::{HubFacts, HubSources, hub_sources, resolve_all};
@@ -30,11 +30,13 @@ pub use reason::Reason;
 pub use recorded::{Nearest, Recorded, RecordedParameter, recorded_parameters, recorded_values};
 pub use row_scope::RowScopes;
 pub use sources::{Content, Known, SourceState, digest as source_digest, lay_out, read_embedded};
+pub use states::{StagePlan, State};
 
 use crate::error::{Error, Result};
-use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, Stage, StageIndex};
+use crate::pipeline::{Binding, Location, Origin, Pipeline, SourceIndex, StageIndex};
 use key::{KeyInput, StageKey};
 use parameters::Encoded;
+use programs::{program, programs};
 
 /// The record of each stage whose result is known, by stage index.
 pub type Results = Vec<Option<Arc<Record>>>;
@@ -62,28 +64,6 @@ pub enum Found {
     Miss(MissReason),
     /// It is to run whatever is there.
     Forced,
-}
-
-/// What will happen to a stage.
-#[derive(Debug)]
-pub enum State {
-    Hit(Arc<Record>),
-    Run(Reason),
-    /// Its key is known only when these stages have run.
-    Depends(Vec<StageIndex>),
-    /// Its key is known only when these sources are downloaded: its own or those of stages before it.
-    ToFetch(Vec<SourceIndex>),
-    /// These sources are missing: its own or those of stages before it.
-    Blocked(Vec<SourceIndex>),
-}
-
-/// One stage of a plan.
-#[derive(Debug)]
-pub struct StagePlan {
-    pub stage: StageIndex,
-    /// `None` while it depends on others.
-    pub resolved: Option<Arc<Resolved>>,
-    pub state: State,
 }
 
 /// Answers questions about one pipeline against one store.
@@ -130,7 +110,7 @@ impl<'a> Planner<'a> {
             pipeline,
             store,
             sources: sources.collect::<Result<_>>()?,
-            parameters: pipeline.stages().iter().map(parameters::encode).collect::<Result<_>>()?,
+            parameters: parameters::encode(pipeline.stages())?,
             programs: programs(store, pipeline)?,
             forced: vec![false; pipeline.stages().len()],
             recorded: OnceLock::new(),
@@ -245,7 +225,7 @@ impl<'a> Planner<'a> {
             let (role, media) = ("program".to_owned(), "retmask/program;v1".to_owned());
             inputs.push(KeyInput { role, media, digest: digest.to_string() });
         }
-        let parameters = &self.parameters[index.0].values;
+        let parameters = self.parameters[index.0].values.clone();
         let key = StageKey::new(stage.kind.name, stage.kind.epoch, parameters, &inputs, stage.work.numerics());
         if stage.work.is_private() { key.private() } else { key }
     }
@@ -319,64 +299,6 @@ impl<'a> Planner<'a> {
     pub fn recorded_elsewhere(&self, key: &Key) -> Option<&Arc<Record>> {
         self.elsewhere.records.get(key)
     }
-
-    /// What would happen to every stage, in an order in which each comes after those it reads.
-    pub fn plan(&self) -> Result<Vec<StagePlan>> {
-        let mut results: Results = vec![None; self.pipeline.stages().len()];
-        let mut absent: Vec<Vec<SourceIndex>> = vec![Vec::new(); results.len()];
-        let mut plan = Vec::with_capacity(results.len());
-        for &index in self.pipeline.order() {
-            let resolved = self.resolve(index, &results)?;
-            let state = match &resolved {
-                Some(resolved) => match self.look_up(index, &resolved.key)? {
-                    Found::Hit(record) => {
-                        results[index.0] = Some(record.clone());
-                        State::Hit(record)
-                    }
-                    Found::Miss(miss) => match self.elsewhere.records.get(&resolved.key) {
-                        Some(record) => {
-                            results[index.0] = Some(record.clone());
-                            State::Run(Reason::Elsewhere { remote: self.elsewhere.address.clone() })
-                        }
-                        None => State::Run(self.explain(index, &resolved.fields(), &miss)?),
-                    },
-                    Found::Forced => State::Run(Reason::Forced),
-                },
-                None => self.unresolved(index, &results, &mut absent),
-            };
-            plan.push(StagePlan { stage: index, resolved: resolved.map(Arc::new), state });
-        }
-        Ok(plan)
-    }
-
-    /// `absent` are the sources that each stage seen before lacks, itself or through others.
-    fn unresolved(&self, index: StageIndex, results: &Results, absent: &mut [Vec<SourceIndex>]) -> State {
-        let (mut sources, mut stages) = (Vec::new(), Vec::new());
-        for binding in &self.pipeline.stage(index).inputs {
-            match binding.origin {
-                Origin::Source(source) if !matches!(self.sources[source.0], SourceState::Known(_)) => {
-                    sources.push(source);
-                }
-                Origin::Stage { stage, .. } if results[stage.0].is_none() => {
-                    sources.extend(&absent[stage.0]);
-                    stages.push(stage);
-                }
-                _ => {}
-            }
-        }
-        sources.sort_unstable();
-        sources.dedup();
-        stages.sort_unstable();
-        stages.dedup();
-        if sources.is_empty() {
-            return State::Depends(stages);
-        }
-        absent[index.0].clone_from(&sources);
-        let (missing, to_fetch): (Vec<_>, Vec<_>) = sources
-            .into_iter()
-            .partition(|source: &SourceIndex| matches!(self.sources[source.0], SourceState::Missing { .. }));
-        if missing.is_empty() { State::ToFetch(to_fetch) } else { State::Blocked(missing) }
-    }
 }
 
 /// The fields in which the keys of two stored results of one kind differ; `None` where a record is lost.
@@ -387,37 +309,6 @@ pub fn recorded_differences(store: &Store, old: &Key, new: &Key) -> Result<Optio
     let (Lookup::Hit(old), Lookup::Hit(new)) = (store.lookup(old)?, store.lookup(new)?) else { return Ok(None) };
     let defaults = parameters::defaults(&new.provenance.kind);
     Ok(Some(compare(&old.provenance.fields, &new.provenance.fields, &defaults).differences))
-}
-
-/// The content of the programs that stages run; each is looked for once.
-fn programs(store: &Store, pipeline: &Pipeline) -> Result<Vec<Option<Digest>>> {
-    let mut known: HashMap<&str, Option<Digest>> = HashMap::new();
-    let stages = pipeline.stages().iter();
-    let digests = stages.map(|stage| {
-        let Some(name) = stage.work.program() else { return Ok(None) };
-        if let Some(digest) = known.get(name) {
-            return Ok(*digest);
-        }
-        let digest = program(store, stage)?;
-        known.insert(name, digest);
-        Ok(digest)
-    });
-    digests.collect()
-}
-
-/// The content of the program that a stage runs.
-fn program(store: &Store, stage: &Stage) -> Result<Option<Digest>> {
-    let Some(program) = stage.work.program() else { return Ok(None) };
-    let path = find_program(program).map_err(|error| {
-        let error = Error::from(error);
-        match error {
-            Error::Message { fault, message, hint } => {
-                Error::Message { fault, message: format!("stage `{}`: {message}", stage.name), hint }
-            }
-            other => other,
-        }
-    })?;
-    source_digest(store, &path, Form::File).map(Some)
 }
 
 /// Stands for the digest of an input that is not known yet.

@@ -1,5 +1,8 @@
 //! A stage's parameters as they stand in its key.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use retmask_stages::contract::Kind;
 use retmask_stages::registry::{self, Visitor};
 use serde_json::{Map, Value as Json};
@@ -13,18 +16,27 @@ use crate::pipeline::Stage;
 #[derive(Debug)]
 pub struct Encoded {
     /// Without the fields equal to their defaults.
-    pub values: Value,
-    /// All fields at their defaults.
-    pub defaults: Value,
+    pub values: Arc<Value>,
+    /// All fields at their defaults; one value for all stages of a kind.
+    pub defaults: Arc<Value>,
 }
 
-/// Encodes the decoded parameters of a stage.
+/// Encodes the decoded parameters of stages.
 ///
 /// # Errors
 /// `Input` for a number that is not finite, with stage and field.
-pub fn encode(stage: &Stage) -> Result<Encoded> {
+pub fn encode(stages: &[Stage]) -> Result<Vec<Encoded>> {
+    let mut of_kinds: HashMap<&str, Arc<Value>> = HashMap::new();
+    let encoded = stages.iter().map(|stage| {
+        let defaults = of_kinds.entry(stage.kind.name).or_insert_with(|| defaults(stage.kind.name).into());
+        encode_one(stage, defaults)
+    });
+    encoded.collect()
+}
+
+fn encode_one(stage: &Stage, defaults: &Arc<Value>) -> Result<Encoded> {
     let name = stage.kind.name;
-    let encoded = registry::visit(name, &mut Encode { parameters: &stage.parameters })
+    let encoded = registry::visit(name, &mut Encode { parameters: &stage.parameters, defaults })
         .ok_or_else(|| Error::internal(format!("the kind `{name}` of stage `{}` is not registered", stage.name)))?;
     encoded.map_err(|fault| match fault {
         Fault::Value(message) => Error::input(format!("stage `{}`: `with`: {message}", stage.name)),
@@ -53,6 +65,7 @@ enum Fault {
 
 struct Encode<'a> {
     parameters: &'a Map<String, Json>,
+    defaults: &'a Arc<Value>,
 }
 
 impl Visitor for Encode<'_> {
@@ -61,12 +74,12 @@ impl Visitor for Encode<'_> {
     fn visit<K: Kind>(&mut self) -> Self::Output {
         let parameters: K::Parameters = serde_json::from_value(Json::Object(self.parameters.clone()))
             .map_err(|error| Fault::Decode(error.to_string()))?;
-        let of_value = |error: super::value::ValueError| Fault::Value(error.to_string());
-        let mut values = key::parameters(&parameters).map_err(of_value)?;
+        let mut values =
+            key::parameters(&parameters, self.defaults).map_err(|error| Fault::Value(error.to_string()))?;
         // What it contains is in the key, so that its name and path are not.
         if let (Value::Map(fields), Some(_)) = (&mut values, K::program(&parameters)) {
             fields.remove("program");
         }
-        Ok(Encoded { values, defaults: Value::of(&K::Parameters::default()).map_err(of_value)? })
+        Ok(Encoded { values: values.into(), defaults: self.defaults.clone() })
     }
 }

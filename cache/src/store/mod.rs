@@ -201,6 +201,19 @@ impl Store {
         self.session().map(InUse)
     }
 
+    /// Does work that looks many results up. What it uses is listed once, at its end; a collector waits so long.
+    ///
+    /// # Errors
+    /// Environment: the list of what is used cannot be written, or the file system has no locks.
+    pub fn look_up_together<T>(&self, work: impl FnOnce() -> T) -> CacheResult<T> {
+        let session = self.0.session.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(session) = session else { return Ok(work()) };
+        let gathering = session.gather()?;
+        let done = work();
+        gathering.finish()?;
+        Ok(done)
+    }
+
     /// Lists what is used from now on, if this process uses the store (rather than looking at it).
     fn announce(&self, uses: impl IntoIterator<Item = Use>) -> CacheResult<()> {
         let session = self.0.session.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::Layout;
-use super::uses::{Announcer, Use};
+use super::uses::{Announcer, Gathering, Use};
 use crate::{CacheError, CacheResult, disk, lock};
 
 /// Name of the file whose lock tells that the owner of a staging folder lives.
@@ -50,6 +50,11 @@ impl Session {
     /// Makes sure that what is named stays in the store while this process lives, from now on.
     pub(super) fn announce(&self, uses: impl IntoIterator<Item = Use>) -> CacheResult<()> {
         self.announcer.announce(uses)
+    }
+
+    /// Puts off listing what is announced, while collectors wait.
+    pub(super) fn gather(&self) -> CacheResult<Gathering<'_>> {
+        self.announcer.gather()
     }
 
     /// A path that nothing else uses.

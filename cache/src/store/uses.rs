@@ -78,6 +78,28 @@ struct State {
     list: File,
     lock: File,
     known: HashSet<Use>,
+    /// What is to be added to the list, while the lock is kept to look up many.
+    gathered: Option<String>,
+}
+
+/// While it lives, what is announced is gathered and collectors wait.
+#[derive(Debug)]
+pub(super) struct Gathering<'a>(Option<&'a Announcer>);
+
+impl Gathering<'_> {
+    /// Lists what was gathered, and lets collectors work.
+    pub(super) fn finish(mut self) -> CacheResult<()> {
+        self.0.take().map_or(Ok(()), Announcer::list_gathered)
+    }
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        // Only where the work panicked: what it looked up is used by nobody.
+        if let Some(announcer) = self.0.take() {
+            let _ = announcer.list_gathered();
+        }
+    }
 }
 
 impl Announcer {
@@ -90,7 +112,7 @@ impl Announcer {
         };
         let list = open().map_err(|error| CacheError::store_io("write", &path, &error))?;
         let lock = layout.collect_lock();
-        let state = State { list, lock: lock::open(&lock)?, known: HashSet::new() };
+        let state = State { list, lock: lock::open(&lock)?, known: HashSet::new(), gathered: None };
         Ok(Self { path, lock, state: Mutex::new(state) })
     }
 
@@ -103,13 +125,45 @@ impl Announcer {
             return Ok(());
         }
         let text: String = fresh.iter().map(Use::line).collect();
-        let locked = |error: io::Error| CacheError::store_io("lock", &self.lock, &error);
-        state.lock.lock_shared().map_err(locked)?;
-        let written = step().and_then(|()| state.list.write_all(text.as_bytes()));
-        state.lock.unlock().map_err(locked)?;
-        written.map_err(|error| CacheError::store_io("write", &self.path, &error))?;
+        if let Some(gathered) = &mut state.gathered {
+            gathered.push_str(&text);
+        } else {
+            state.lock.lock_shared().map_err(|error| self.not_locked(&error))?;
+            self.write_and_unlock(&mut state, &text)?;
+        }
         state.known.extend(fresh);
         Ok(())
+    }
+
+    /// Keeps collectors waiting from now on, and puts off listing what is announced until they may work again.
+    pub(super) fn gather(&self) -> CacheResult<Gathering<'_>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.gathered.is_some() {
+            return Ok(Gathering(None));
+        }
+        state.lock.lock_shared().map_err(|error| self.not_locked(&error))?;
+        state.gathered = Some(String::new());
+        Ok(Gathering(Some(self)))
+    }
+
+    fn list_gathered(&self) -> CacheResult<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = state.gathered.take().unwrap_or_default();
+        let written = self.write_and_unlock(&mut state, &text);
+        if written.is_err() {
+            state.known.clear();
+        }
+        written
+    }
+
+    fn write_and_unlock(&self, state: &mut State, text: &str) -> CacheResult<()> {
+        let written = step().and_then(|()| state.list.write_all(text.as_bytes()));
+        state.lock.unlock().map_err(|error| self.not_locked(&error))?;
+        written.map_err(|error| CacheError::store_io("write", &self.path, &error))
+    }
+
+    fn not_locked(&self, error: &io::Error) -> CacheError {
+        CacheError::store_io("lock", &self.lock, error)
     }
 }
 

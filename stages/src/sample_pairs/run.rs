@@ -105,17 +105,13 @@ pub fn run(
     context: &Context,
 ) -> StageResult<Vec<Answer>> {
     let layout = Layout::new(parameters);
-    let of_pair = |pair: usize| {
-        let first = layout.draw(pair * layout.of_a_pair);
-        // Both sides of a pair have one key, each in its own map; candidates are samples of their own.
-        let key = row_key(&prompts[first.prompt], first.sample);
-        (pair * layout.of_a_pair..(pair + 1) * layout.of_a_pair).map(move |place| {
-            let Draw { prompt, side, sample } = layout.draw(place);
-            let key = if sample == first.sample { key } else { row_key(&prompts[prompt], sample) };
-            Row { map: side as usize, key }
-        })
+    let row = |place: usize| {
+        let Draw { prompt, side, sample } = layout.draw(place);
+        Row { map: side as usize, key: row_key(&prompts[prompt], sample) }
     };
-    let rows: Vec<Row> = (0..prompts.len() * layout.pairs).into_par_iter().flat_map_iter(of_pair).collect();
+    // Into one list of the right length: lists of parts would leave as much memory behind.
+    let count = prompts.len() * layout.pairs * layout.of_a_pair;
+    let rows: Vec<Row> = (0..count).into_par_iter().map(row).collect();
     let sampler = Sampler { parameters, answerers, prompts, layout, context };
     work_through(context, maps, &rows, &mut |missing, made| sampler.make(missing, made))
 }

@@ -126,6 +126,30 @@ fn what_a_living_process_looked_up_or_published_stays() {
 }
 
 #[test]
+fn what_was_looked_up_together_stays_and_a_collector_waits_meanwhile() {
+    let folder = folder();
+    let collector = store_with(folder.path(), 3);
+    let user = store_in(folder.path());
+    let _in_use = user.begin_use().expect("use");
+    let collected = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        user.look_up_together(|| {
+            hit(&user, key(0));
+            scope.spawn(|| {
+                assert_eq!(collect(&collector, Limits::default(), &[]).removed.len(), 1);
+                collected.store(true, Ordering::SeqCst);
+            });
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!collected.load(Ordering::SeqCst), "it waits");
+            // Together inside together.
+            user.look_up_together(|| hit(&user, key(2))).expect("listed");
+        })
+        .expect("listed");
+    });
+    assert_eq!(present(&user, 3), [0, 2]);
+}
+
+#[test]
 fn an_artifact_without_a_record_stays_while_it_is_read() {
     let folder = folder();
     let user = store_in(folder.path());
