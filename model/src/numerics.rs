@@ -36,8 +36,8 @@ impl Numerics {
     pub const fn revision(self) -> Option<&'static str> {
         match self {
             Self::F32 => None,
-            // Since attention multiplies in bf16 too.
-            Self::Bf16 => Some("2"),
+            // 2: attention multiplies in bf16 too. 3: the softmax's exponentials are powers of two.
+            Self::Bf16 => Some("3"),
         }
     }
 }

@@ -9,59 +9,54 @@ use super::matmul::rounded;
 use super::simd::dispatch;
 use super::written::{CHUNK, chunk, written};
 
+/// The numbers of [`exp`].
+pub(super) struct Exponential {
+    /// ln 2 in two parts, the first of which has few bits.
+    pub ln2_high: f32,
+    pub ln2_low: f32,
+    /// From the highest power down to r².
+    pub polynomial: [f32; 6],
+}
+
+pub(super) const EXP: Exponential = Exponential {
+    ln2_high: 0.693_359_4,
+    ln2_low: -2.121_944_4e-4,
+    polynomial: [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1],
+};
+
+/// Below, [`exp`] is 0.
+pub(super) const LOWEST_EXP: f32 = -87.336_54;
+
 /// e^x in f32, the same bits on every instruction set: range reduction by ln 2 in two parts and the degree-6
 /// polynomial of Cephes `expf`. Relative error below 2e-7 where the result is normal; 0 below -87.33, infinity
 /// above 88.72.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits; subtracting gives it as f32.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.clamp(-87.336_54, 88.722_83);
+    let clamped = x.clamp(LOWEST_EXP, 88.722_83);
     let rounded = clamped.mul_add(LOG2_E, ROUND);
     let exponent = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let n = rounded - ROUND;
-    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
-    let mut p = 1.987_569_1e-4_f32;
-    p = p.mul_add(r, 1.398_199_9e-3);
-    p = p.mul_add(r, 8.333_452e-3);
-    p = p.mul_add(r, 4.166_579_6e-2);
-    p = p.mul_add(r, 1.666_666_5e-1);
-    p = p.mul_add(r, 5e-1);
+    let r = n.mul_add(-EXP.ln2_low, n.mul_add(-EXP.ln2_high, clamped));
+    let mut p = EXP.polynomial[0];
+    for &coefficient in &EXP.polynomial[1..] {
+        p = p.mul_add(r, coefficient);
+    }
     p = p.mul_add(r * r, r) + 1.0;
     // Two factors, so that 2^128 (which f32 does not hold) never appears.
     let half = exponent >> 1;
     let rest = exponent - half;
     let power = |e: i32| f32::from_bits(((e + 127) << 23) as u32);
     let result = p * power(half) * power(rest);
-    if x < -87.336_54 {
+    if x < LOWEST_EXP {
         0.0
     } else if x > 88.722_83 {
         f32::INFINITY
     } else {
         result
     }
-}
-
-/// Replaces `values` by `exp(values - shift)` and returns their sum, added in 16 interleaved lanes.
-pub fn exp_and_sum(set: InstructionSet, values: &mut [f32], shift: f32) -> f32 {
-    dispatch!(set, body(values: &mut [f32], shift: f32) -> f32 {
-        let mut lanes = [0.0f32; 16];
-        let mut chunks = values.chunks_exact_mut(16);
-        for chunk in &mut chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *value = exp(*value - shift);
-                *lane += *value;
-            }
-        }
-        for (lane, value) in lanes.iter_mut().zip(chunks.into_remainder()) {
-            *value = exp(*value - shift);
-            *lane += *value;
-        }
-        add_lanes(&lanes)
-    })
 }
 
 /// Sum of `exp(values - shift)` over a row of logits in f64, from f32 exponentials, in 16 interleaved lanes.
@@ -285,8 +280,6 @@ mod tests {
         let values: Vec<f32> = (0..1003).map(|i| ((i * 37 % 211) as f32 - 100.0) * 0.17).collect();
         let up: Vec<f32> = values.iter().rev().copied().collect();
         let run = |set| {
-            let mut soft = values.clone();
-            let sum = exp_and_sum(set, &mut soft, 1.25);
             let mut gated = swiglu(set, &values, &up);
             let mut b = gated.clone();
             let mut a = swiglu_backward(set, &values, &up, &mut b);
@@ -295,8 +288,8 @@ mod tests {
             exp_times(set, &mut gated, 0.5, -1.75);
             softmax_backward(set, &mut a, &mut b, 0.125, 0.75, -0.3);
             let scaled = exp_of_scaled(set, &values, 2.5, 0.6);
-            let all = [soft, gated, a, b, scaled].concat();
-            (sum.to_bits(), total, maximum(set, &values).to_bits(), bits(&all))
+            let all = [gated, a, b, scaled].concat();
+            (total, maximum(set, &values).to_bits(), bits(&all))
         };
         let expected = run(InstructionSet::Portable);
         for set in InstructionSet::available() {

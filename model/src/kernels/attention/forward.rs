@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use super::key_values::HeadPanel;
-use super::softmax::{exponential_pairs, scale_and_maximum};
+use super::softmax::{exponential_pairs, exponentials, largest};
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
 use crate::Numerics;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{exp, exp_and_sum};
+use crate::kernels::elementwise::exp;
 use crate::kernels::matmul::{Dot, PANEL, Single, Step, TILE_ROWS, Tile, round_row};
 use crate::kernels::simd::dispatch;
 use crate::spec::AttentionSpan;
@@ -118,7 +118,7 @@ struct Scratch {
     queries: Vec<f32>,
     /// The same as bf16 pairs where keys are such, [48, pairs].
     query_pairs: Vec<u32>,
-    /// [12, 128]: scores, then the exponentials of the softmax.
+    /// [12, 128]: products of queries and keys, then the exponentials of the softmax.
     scores: Vec<f32>,
     /// The exponentials as bf16 pairs, [12, 64].
     score_pairs: Vec<u32>,
@@ -186,9 +186,9 @@ fn attend_tile(
         let begin = first.saturating_sub(tile_start).min(end);
         scores[..begin].fill(f32::NEG_INFINITY);
         scores[end..].fill(f32::NEG_INFINITY);
-        let largest = scale_and_maximum(set, &mut scores[begin..end], scale);
+        let largest = largest(set, scores) * scale;
         if block.probe_of(block.pairs[row].0).is_some() {
-            for (key, &score) in scores.iter().enumerate() {
+            for (key, score) in scores.iter().map(|score| score * scale).enumerate() {
                 if score > state.best.0 {
                     state.second = state.best.0;
                     state.best = (score, tile_start + key);
@@ -206,8 +206,8 @@ fn attend_tile(
         }
         let shrink = shrinkage(set, state.maximum - new_maximum);
         let sum = match numerics {
-            Numerics::F32 => exp_and_sum(set, scores, new_maximum),
-            Numerics::Bf16 => exponential_pairs(set, scores, new_maximum, pairs),
+            Numerics::F32 => exponentials(set, scores, scale, new_maximum),
+            Numerics::Bf16 => exponential_pairs(set, scores, scale, new_maximum, pairs),
         };
         state.sum = state.sum * shrink + sum;
         if state.maximum != new_maximum {
