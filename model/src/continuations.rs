@@ -107,7 +107,14 @@ impl Runner<'_> {
     fn pass(&self, tokens: &[u32], position: usize, stores: &mut [KeyValues]) -> ModelResult<Vec<f32>> {
         let positions: Vec<u32> = (position..position + tokens.len()).map(|position| position as u32).collect();
         let layout = self.decoder.spec().head_layout();
-        let run = CachedRun { tokens: tokens.len(), position, key_values: stores, masked: self.masked, probed: 0 };
+        let run = CachedRun {
+            tokens: tokens.len(),
+            position,
+            key_values: stores,
+            masked: self.masked,
+            kept: tokens.len(),
+            probed: 0,
+        };
         let mut attention = CachedAttention { layout, runs: vec![run], probes: Vec::new() };
         let hidden = self.decoder.hidden(tokens, &positions, &mut attention)?;
         let normed = self.decoder.norm(&hidden, self.decoder.final_norm(), Pass::Forward)?;

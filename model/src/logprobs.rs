@@ -111,6 +111,7 @@ fn pass(decoder: &Decoder, masked: Option<&[bool]>, pieces: &mut [Piece], found:
         position: piece.tokens.start,
         key_values: &mut piece.key_values,
         masked,
+        kept: piece.tokens.len(),
         probed: 0,
     });
     let mut attention =

@@ -18,7 +18,9 @@ pub struct CachedRun<'a> {
     pub key_values: &'a mut [KeyValues],
     /// Per head of the model: whether it is masked.
     pub masked: Option<&'a [bool]>,
-    /// Of how many of the last of them the arg-max keys are wanted.
+    /// How many of the last of them the last layer computes attention for; zeros are left for the others.
+    pub kept: usize,
+    /// Of how many of the last of them the arg-max keys are wanted; at most as many as are kept.
     pub probed: usize,
 }
 
@@ -59,10 +61,11 @@ impl Attend for CachedAttention<'_> {
             .iter()
             .map(|run| {
                 let heads = layer * layout.query_heads..(layer + 1) * layout.query_heads;
+                let tokens = if layer + 1 == run.key_values.len() { run.kept } else { run.tokens };
                 let placed = Run {
-                    first_row,
-                    tokens: run.tokens,
-                    position: run.position,
+                    first_row: first_row + run.tokens - tokens,
+                    tokens,
+                    position: run.position + run.tokens - tokens,
                     key_values: &run.key_values[layer],
                     masked_heads: run.masked.map(|masked| &masked[heads]),
                     probed: run.probed,

@@ -235,10 +235,25 @@ impl Decoder {
     /// # Errors
     /// `Input` for a token outside the vocabulary.
     pub fn hidden(&self, tokens: &[u32], positions: &[u32], attend: &mut dyn Attend) -> ModelResult<Tensor> {
+        self.hidden_rows(tokens, positions, None, attend)
+    }
+
+    /// As [`Decoder::hidden`], of some rows: the last layer computes no others.
+    ///
+    /// # Errors
+    /// As [`Decoder::hidden`].
+    pub(crate) fn hidden_rows(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        wanted: Option<&Arc<[usize]>>,
+        attend: &mut dyn Attend,
+    ) -> ModelResult<Tensor> {
         let angles = self.angles(positions);
         let mut x = self.embed(tokens)?;
         for layer in 0..self.blocks.len() {
-            x = self.layer(layer, &x, &angles, attend, None, Pass::Forward)?;
+            let wanted = wanted.filter(|_| layer + 1 == self.blocks.len());
+            x = self.layer(layer, &x, &angles, attend, wanted, Pass::Forward)?;
         }
         Ok(x)
     }

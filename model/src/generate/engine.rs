@@ -4,6 +4,7 @@
 //! keys and values. They have the bits that computing them again would give, so nothing but the work changes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -175,6 +176,7 @@ fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<(usiz
             position,
             key_values: &mut slot.key_values,
             masked: slot.masked.as_deref(),
+            kept: of_slot,
             probed: if slot.request.probe { of_slot } else { 0 },
         });
     }
@@ -183,20 +185,14 @@ fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<(usiz
         return Ok((0, nothing));
     }
     let mut attention = CachedAttention { layout: decoder.spec().head_layout(), runs, probes: Vec::new() };
-    let hidden = decoder.hidden(&tokens, &positions, &mut attention)?;
+    let kept: Arc<[usize]> = wanted.iter().flat_map(|(rows, _)| rows.clone()).collect();
+    let hidden = decoder.hidden_rows(&tokens, &positions, Some(&kept), &mut attention)?;
     let mut probes = std::mem::take(&mut attention.probes).into_iter();
     drop(attention);
-    let width = decoder.spec().hidden_size;
-    let rows: Vec<f32> = crate::ops::with_values(&hidden, |values| {
-        let of_slots = wanted.iter().map(|(rows, _)| &values[rows.start * width..rows.end * width]);
-        of_slots.flatten().copied().collect()
-    })?;
-    if rows.is_empty() {
+    if kept.is_empty() {
         return Ok((tokens.len(), nothing));
     }
-    let shape = (rows.len() / width, width);
-    let rows = candle_core::Tensor::from_vec(rows, shape, hidden.device())?;
-    let logits = decoder.logits(&rows)?;
+    let logits = decoder.logits(&hidden)?;
     let vocabulary = decoder.spec().vocabulary_size;
     let mut logits = logits.as_slice();
     let mut choosing = Vec::with_capacity(slots.len());

@@ -20,13 +20,16 @@ pub fn linear_frozen(x: &Tensor, weights: &[&PackedMatrix]) -> Result<Vec<Tensor
     if let Some(weight) = weights.iter().find(|weight| weight.depth() != depth) {
         candle_core::bail!("a weight of [{}, {}] cannot take rows of {depth}", weight.columns(), weight.depth());
     }
-    let mut outs: Vec<Vec<f32>> = weights.iter().map(|weight| vec![0.0; rows * weight.columns()]).collect();
-    let products = outs.iter_mut().zip(weights).map(|(out, b)| PackedProduct { b, out });
+    let mut outs: Vec<Vec<f32>> = weights.iter().map(|weight| Vec::with_capacity(rows * weight.columns())).collect();
+    let products = outs.iter_mut().zip(weights).map(|(out, b)| {
+        let out = &mut out.spare_capacity_mut()[..rows * b.columns()];
+        PackedProduct { b, out }
+    });
     let mut products: Vec<PackedProduct> = products.collect();
-    with_values(x, |x| {
-        matmul_packed(InstructionSet::best(), rows, Left::row_major(x, depth), &mut products, false);
-    })?;
+    with_values(x, |x| matmul_packed(InstructionSet::best(), rows, Left::row_major(x, depth), &mut products))?;
     drop(products);
+    // SAFETY: the products have written all of it.
+    outs.iter_mut().zip(weights).for_each(|(out, weight)| unsafe { out.set_len(rows * weight.columns()) });
     let tensor =
         |(weight, out): (&&PackedMatrix, Vec<f32>)| Tensor::from_vec(out, (rows, weight.columns()), x.device());
     weights.iter().zip(outs).map(tensor).collect()

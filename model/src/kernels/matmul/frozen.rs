@@ -1,6 +1,8 @@
 //! Products of one left-hand matrix with weights packed beforehand, several at once: what a layer computes from one
 //! input is shared out among the threads as one list of tasks, and the input is rounded once.
 
+use std::mem::MaybeUninit;
+
 use super::left::round_rows;
 use super::packed::Panels;
 use super::run_tasks;
@@ -12,29 +14,58 @@ use crate::kernels::simd::dispatch;
 /// A packed right-hand matrix and where its product goes ([rows, columns]).
 pub struct Product<'a> {
     pub b: &'a PackedMatrix,
-    pub out: &'a mut [f32],
+    pub out: &'a mut [MaybeUninit<f32>],
 }
 
-/// out = A · B for each product, or out += A · B with `accumulate`.
+/// out = A · B for each product; all of every output is written.
 ///
 /// # Panics
-/// When matrices differ in depth or class, or a slice is shorter than they say: shapes are this crate's own.
-pub fn matmul_packed(set: InstructionSet, rows: usize, a: Left, products: &mut [Product], accumulate: bool) {
-    let Some(first) = products.first() else { return };
-    let (depth, numerics) = (first.b.depth(), first.b.numerics());
+/// When matrices differ in depth or class, or a slice is not as long as they say: shapes are this crate's own.
+pub fn matmul_packed(set: InstructionSet, rows: usize, a: Left, products: &mut [Product]) {
+    let outputs = products.iter_mut().map(|product| {
+        assert_eq!(product.out.len(), rows * product.b.columns(), "product output");
+        (product.b, SharedOutput(product.out.as_mut_ptr().cast()))
+    });
+    let outputs: Vec<(&PackedMatrix, SharedOutput)> = outputs.collect();
+    // SAFETY: the outputs are as long as the products, and nothing is read from them.
+    unsafe { multiply_all(set, rows, a, &outputs, false) }
+}
+
+/// out = A · B, or out += A · B with `accumulate`.
+pub(super) fn matmul_one(
+    set: InstructionSet,
+    rows: usize,
+    a: Left,
+    b: &PackedMatrix,
+    out: &mut [f32],
+    accumulate: bool,
+) {
+    assert_eq!(out.len(), rows * b.columns(), "product output");
+    // SAFETY: the output is as long as the product and holds values.
+    unsafe { multiply_all(set, rows, a, &[(b, SharedOutput(out.as_mut_ptr()))], accumulate) }
+}
+
+/// # Safety
+/// Each output must reach `rows` rows of its product's columns, with values in it where they are added to.
+unsafe fn multiply_all(
+    set: InstructionSet,
+    rows: usize,
+    a: Left,
+    outputs: &[(&PackedMatrix, SharedOutput)],
+    accumulate: bool,
+) {
+    let Some((first, _)) = outputs.first() else { return };
+    let (depth, numerics) = (first.depth(), first.numerics());
     if rows == 0 {
         return;
     }
     a.check(rows, depth);
-    for product in &*products {
-        assert!(product.b.depth() == depth && product.b.numerics() == numerics, "products of one input");
-        assert_eq!(product.out.len(), rows * product.b.columns(), "product output");
+    for (b, _) in outputs {
+        assert!(b.depth() == depth && b.numerics() == numerics, "products of one input");
     }
     let rounded = if numerics == Numerics::Bf16 { round_rows(set, a, rows, depth) } else { Vec::new() };
     let pairs = depth.div_ceil(2);
     let row_tasks = rows.div_ceil(TASK_ROWS);
-    let outputs: Vec<(&PackedMatrix, SharedOutput)> =
-        products.iter_mut().map(|product| (product.b, SharedOutput(product.out.as_mut_ptr()))).collect();
     // The place of each product's first panel among those of all.
     let mut panels = 0;
     let starts: Vec<usize> = outputs

@@ -178,7 +178,7 @@ pub fn matmul(set: InstructionSet, shape: Shape, a: Left, b: Operand, out: &mut 
     let Shape { rows, columns, depth } = shape;
     if let Operand::Packed(packed) = b {
         assert!(packed.depth() == depth && packed.columns() == columns, "packed operand");
-        return matmul_packed(set, rows, a, &mut [Product { b: packed, out }], accumulate);
+        return frozen::matmul_one(set, rows, a, packed, out, accumulate);
     }
     multiply(set, &LeftMatrix::new(set, Numerics::F32, a, rows, depth), b, columns, out, accumulate);
 }
