@@ -13,11 +13,13 @@ use retmask_stages::dpo::Parameters;
 /// ||g − g64|| / ||g64|| of every parameter, and the difference of the loss, which moves by beta times a sum of up to 96
 /// log-probabilities. In f32: sums of a few hundred rows. In bf16: every product reads factors that are off by up to 2^-9,
 /// and a dozen follow one another from the embedding to the head and back; what both sides of a pair have in common cancels,
-/// and what is left is as much less exact.
+/// and what is left is as much less exact. A log-probability is off by 0.053 (root of the mean square, of the family that
+/// is off most); the 96 and the 29 of the two pairs, at random, by 0.52 and 0.29; times beta of 0.3 and a slope of one
+/// half, the mean loss by 0.045, of which three times are allowed.
 fn tolerances(numerics: Numerics) -> (f64, f64) {
     match numerics {
         Numerics::F32 => (2e-4, 1e-4),
-        Numerics::Bf16 => (0.15, 0.05),
+        Numerics::Bf16 => (0.15, 0.135),
     }
 }
 
