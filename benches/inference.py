@@ -4,8 +4,9 @@
 Prompts are read up to the logits of their last token. Streams are continued by a fixed number of tokens, sampled at
 temperature 0.6, ends ignored; the rate counts new tokens from the first prompt token to the last new one, for one stream
 from its first new token on. Drafts are tokens that the text so far suggests, checked several in a pass: only this program
-makes them, so the row without them stands beside. Sampling pairs is every second sequence with a twentieth of the heads masked here, and the
-same number of sequences without masks for the others. Measurements alternate; the table has medians.
+makes them, so the row without them stands beside. Sampling pairs is every second sequence with a twentieth of the heads
+masked here, and the same number of sequences without masks for the others. Measurements alternate; the table has
+medians.
 
     benches/inference.py target/release/retmask data/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf [--llama-cpp FOLDER]
 Needs Python with torch and transformers, and gguf for llama.cpp (llama_cpp.py says where its library comes from).
@@ -32,7 +33,7 @@ def arguments():
     parser.add_argument("model")
     parser.add_argument("--llama-cpp", metavar="FOLDER")
     parser.add_argument("--prompts", type=int, nargs="*", default=[1024, 4096])
-    parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--streams", type=int, default=32, help="0 leaves streams out")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--prompt-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
@@ -122,7 +123,7 @@ class Llama:
         threads = len(os.sched_getaffinity(0))
         room = options.prompt_tokens + options.new_tokens + 8
         self.long = LlamaCpp(options.llama_cpp, model, threads, 1, max(options.prompts + [room]) + 8)
-        self.many = LlamaCpp(options.llama_cpp, model, threads, options.streams, room)
+        self.many = LlamaCpp(options.llama_cpp, model, threads, max(1, options.streams), room)
 
     def prompt(self, count):
         return count / self.long.prompt(tokens(count, count, self.vocabulary))
@@ -187,9 +188,10 @@ def main():
             bf16_gguf(options.model, model)
             peers.append(Llama(options, model, peers[1].vocabulary))
         jobs = [(f"prompt of {count:,}", lambda peer, count=count: peer.prompt(count)) for count in options.prompts]
-        jobs.append(("one stream, token by token", lambda peer: peer.token_by_token()))
-        jobs.append(("one stream; here with drafts", lambda peer: peer.one_stream()))
-        jobs.append((f"{options.streams} streams, paired", lambda peer: peer.streams(options.streams)))
+        if options.streams:
+            jobs.append(("one stream, token by token", lambda peer: peer.token_by_token()))
+            jobs.append(("one stream; here with drafts", lambda peer: peer.one_stream()))
+            jobs.append((f"{options.streams} streams, paired", lambda peer: peer.streams(options.streams)))
         print("| tokens/s | " + " | ".join(peer.name for peer in peers) + " |")
         print("|---|" + "---|" * len(peers))
         for name, job in jobs:
