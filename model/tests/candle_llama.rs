@@ -121,8 +121,10 @@ fn log_probabilities_equal_those_of_candle_transformers() {
     for (tied, scaling) in [(false, RotaryScaling::None), (true, RotaryScaling::None), (true, SCALING)] {
         let spec = spec(tied, scaling);
         let weights = weights(&spec);
-        let (packed, trainable) =
-            (decoder(&spec, &weights, Purpose::Inference(Numerics::F32)), decoder(&spec, &weights, Purpose::Training(Numerics::F32)));
+        let (packed, trainable) = (
+            decoder(&spec, &weights, Purpose::Inference(Numerics::F32)),
+            decoder(&spec, &weights, Purpose::Training(Numerics::F32)),
+        );
         for length in TOKENS {
             let ids = ids(length);
             let (found, expected) = (last_logprob(&packed, None, &ids), reference(&spec, &weights, &ids));

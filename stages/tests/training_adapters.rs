@@ -37,7 +37,8 @@ fn start(name: &str, shape: &[usize]) -> Vec<f32> {
 
 fn adapted(targets: Targets) -> Decoder {
     let low_rank = LowRank { rank: RANK, alpha: 5.0, targets, seed: 1 };
-    Decoder::build(spec(), Purpose::Adapting(low_rank, Numerics::F32), &mut |name, shape| Ok(start(name, shape))).expect("a model")
+    Decoder::build(spec(), Purpose::Adapting(low_rank, Numerics::F32), &mut |name, shape| Ok(start(name, shape)))
+        .expect("a model")
 }
 
 fn sequences() -> Vec<TrainingSequence> {

@@ -109,8 +109,13 @@ unsafe fn in_groups<T: Copy + Send>(
 fn put<T: Copy + Default>(out: &mut [MaybeUninit<T>], size: usize, step: usize, values: &[T]) {
     for (tile, tiles) in out.chunks_exact_mut(size).enumerate() {
         let values = values.get(tile * TILE_ROWS..).unwrap_or_default();
-        for (place, out) in tiles[step * TILE_ROWS..][..TILE_ROWS].iter_mut().enumerate() {
-            out.write(values.get(place).copied().unwrap_or_default());
+        let out = &mut tiles[step * TILE_ROWS..][..TILE_ROWS];
+        if let Some(values) = values.first_chunk::<TILE_ROWS>() {
+            out.write_copy_of_slice(values);
+        } else {
+            for (place, out) in out.iter_mut().enumerate() {
+                out.write(values.get(place).copied().unwrap_or_default());
+            }
         }
     }
 }
