@@ -36,13 +36,16 @@ fn run(workspace: &Workspace, minutes: &str) {
     workspace.succeeds(&all);
 }
 
-/// Starts a run, waits until this many steps of training are done, and sends the signal; gives the exit code.
+/// Starts a run, waits until its log tells of this step of training, and sends the signal; gives the exit code.
 fn disturb(workspace: &Workspace, minutes: &str, steps: u64, signal: Signal) -> Option<i32> {
     let arguments = arguments(minutes);
     let mut run = Background::start(workspace, QUICKSTART, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
-    run.wait_until(|event| {
-        event["event"] == "stage-progress" && event["phase"] == "train" && event["done"].as_u64() >= Some(steps)
-    });
+    run.wait_until(|event| event["event"] == "stage-phase" && event["phase"] == "train");
+    // Events of progress come once a second, in which all steps may pass.
+    let told = format!("step {steps} of ");
+    while !log(workspace).contains(&told) {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
     run.signal(signal);
     run.finish().0
 }

@@ -58,8 +58,8 @@ impl<'a> TrainingLog<'a> {
 impl Observer for TrainingLog<'_> {
     fn resumed(&mut self, reports: &[StepReport]) -> ModelResult<()> {
         let done = reports.len();
-        self.context.progress().advance(done as u64);
         self.context.progress().log(&format!("an earlier run came to step {done}; going on from its checkpoint"));
+        self.context.progress().advance(done as u64);
         self.began = (Instant::now(), done);
         self.step_began = Instant::now();
         Ok(())
