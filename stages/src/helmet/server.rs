@@ -1,12 +1,11 @@
 //! Answers of a model on a server. Prompts go there as tokens, made here with the model's own tokenizer and template, so
 //! that the server's model reads what a model in this program would.
 
-use retmask_model::generate::StopReason;
 use serde_json::{Value, json};
 
 use super::questions::Question;
 use crate::contract::{Context, StageError, StageResult};
-use crate::remote::{Requests, Server};
+use crate::remote::{Requests, Server, chat};
 use crate::rows::Made;
 use crate::written::Written;
 
@@ -84,21 +83,13 @@ fn request(server: &Server, stop_tokens: &[u32], question: &Question) -> Value {
 /// When the reply is of another form, or to a prompt of another length: cut, or read as other tokens.
 fn read(prompt_tokens: usize, reply: &Value) -> Result<Written, String> {
     let choice = reply.pointer("/choices/0").ok_or("the reply has no choices")?;
-    let stop = match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("stop") => StopReason::StopToken,
-        Some("length") => StopReason::Length,
-        _ => return Err("the reply does not say that it ended by itself or at the limit".into()),
-    };
+    let stop = chat::stop(reply)?;
     let text = choice.get("text").and_then(Value::as_str).ok_or("the reply has no text")?;
-    let count = |name: &str| {
-        let count = reply.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
-        count.and_then(|count| u32::try_from(count).ok()).ok_or_else(|| format!("the reply has no `{name}`"))
-    };
-    let read = count("prompt_tokens")? as usize;
+    let read = chat::token_count(reply, "prompt_tokens")? as usize;
     if read != prompt_tokens {
         return Err(format!("the server read {read} prompt tokens, and {prompt_tokens} were sent"));
     }
-    Ok(Written { text: text.to_owned(), tokens: count("completion_tokens")?, stop: stop.name() })
+    Ok(Written { text: text.to_owned(), tokens: chat::token_count(reply, "completion_tokens")?, stop: stop.name() })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The chat completions of OpenAI-compatible services.
+//! The completions of OpenAI-compatible services.
 
+use retmask_model::generate::StopReason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -28,6 +29,27 @@ impl Chat {
             "seed": seed,
         })
     }
+}
+
+/// Why what stands at the first choice of a reply ended.
+///
+/// # Errors
+/// When the reply does not say that it ended by itself or at the limit.
+pub fn stop(reply: &Value) -> Result<StopReason, String> {
+    match reply.pointer("/choices/0/finish_reason").and_then(Value::as_str) {
+        Some("stop") => Ok(StopReason::StopToken),
+        Some("length") => Ok(StopReason::Length),
+        _ => Err("the reply does not say that it ended by itself or at the limit".into()),
+    }
+}
+
+/// How many tokens a reply counts under this name.
+///
+/// # Errors
+/// When it does not.
+pub fn token_count(reply: &Value, name: &str) -> Result<u32, String> {
+    let count = reply.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
+    count.and_then(|count| u32::try_from(count).ok()).ok_or_else(|| format!("the reply has no `{name}`"))
 }
 
 /// The text of a reply.

@@ -1,6 +1,5 @@
 //! Responses from a server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp.
 
-use retmask_model::generate::StopReason;
 use serde_json::{Map, Value, json};
 
 use super::Parameters;
@@ -116,11 +115,7 @@ fn request(parameters: &Parameters, server: &Server, side: Side, ask: &Ask<'_>) 
 /// When the reply is of another form.
 fn read(parameters: &Parameters, reply: &Value) -> Result<Answer, String> {
     let choice = reply.pointer("/choices/0").ok_or("the reply has no choices")?;
-    let stop = match choice.get("finish_reason").and_then(Value::as_str) {
-        Some("stop") => StopReason::StopToken,
-        Some("length") => StopReason::Length,
-        _ => return Err("the reply does not say that it ended by itself or at the limit".into()),
-    };
+    let stop = chat::stop(reply)?;
     let text = |name: &str| match choice.pointer(&format!("/message/{name}")) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),
@@ -132,10 +127,7 @@ fn read(parameters: &Parameters, reply: &Value) -> Result<Answer, String> {
     if content.is_none() && reasoning.is_none() {
         return Err("the reply has no text".into());
     }
-    let count = |name: &str| {
-        let count = reply.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
-        count.and_then(|count| u32::try_from(count).ok()).ok_or_else(|| format!("the reply has no `{name}`"))
-    };
+    let count = |name: &str| chat::token_count(reply, name);
     let (prompt_tokens, tokens) = (count("prompt_tokens")?, count("completion_tokens")?);
     let content = up_to_a_stop(content.unwrap_or_default(), &parameters.stop);
     let (thoughts, answer) = match reasoning {
