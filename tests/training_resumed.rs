@@ -4,6 +4,7 @@
 mod support;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -42,9 +43,10 @@ fn disturb(workspace: &Workspace, minutes: &str, steps: u64, signal: Signal) -> 
     let mut run = Background::start(workspace, QUICKSTART, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     run.wait_until(|event| event["event"] == "stage-phase" && event["phase"] == "train");
     // Events of progress come once a second, in which all steps may pass.
-    let told = format!("step {steps} of ");
+    let (told, began) = (format!("step {steps} of "), Instant::now());
     while !log(workspace).contains(&told) {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(began.elapsed() < Duration::from_secs(120), "no step {steps}: {}", log(workspace));
+        std::thread::sleep(Duration::from_millis(2));
     }
     run.signal(signal);
     run.finish().0
