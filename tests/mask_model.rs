@@ -34,5 +34,5 @@ fn the_written_model_answers_as_the_model_under_the_mask() {
     assert_eq!(rows("for-good"), rows("under-mask"));
     assert_ne!(rows("for-good"), rows("base"), "the mask changes an answer");
     let log = workspace.succeeds(&["logs", "masked"]).out;
-    assert!(log.contains("3 heads masked, 1 weight files of "), "{log}");
+    assert!(log.contains("heads masked: 3; weights in bf16: "), "{log}");
 }

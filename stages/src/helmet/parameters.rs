@@ -140,16 +140,13 @@ impl Parameters {
     }
 
     fn check_engine(&self) -> Result<(), ParameterError> {
-        Server::check_with(self.server.as_ref(), self.engine, "server")?;
-        match (self.engine, &self.server) {
-            (Engine::Openai, None) => {
-                Err(ParameterError::new("engine", "`openai` needs `server`: the model's name there, and its revision"))
-            }
-            (Engine::Openai, Some(Server { template: Some(_), .. })) => {
+        Server::check_answering(self.server.as_ref(), self.engine)?;
+        match &self.server {
+            Some(Server { template: Some(_), .. }) => {
                 let message = "prompts go to the server as tokens: no template is applied there";
                 Err(ParameterError::new("server.template", message))
             }
-            (Engine::Openai, _) if self.stop_at_newline => {
+            Some(_) if self.stop_at_newline => {
                 let message = "a server ends answers at texts, not at the tokens that are newlines";
                 Err(ParameterError::new("stop-at-newline", message))
             }

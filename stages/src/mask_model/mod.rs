@@ -58,16 +58,17 @@ impl Kind for MaskModel {
         let destination = Destination::Folder { path: &folder, shard_bytes: SHARD_BYTES };
         let tensors = spec.tensors().len() as u64;
         context.progress().phase("write the model", "tensors", tensors);
-        let written = checkpoint.export(destination, checkpoint.lossless_type(), Some(&mask), &mut |_| {
+        let stored = checkpoint.lossless_type();
+        let written = checkpoint.export(destination, stored, Some(&mask), &mut |_| {
             context.progress().advance(1);
             if context.cancel().is_cancelled() { Err(ModelError::interrupted()) } else { Ok(()) }
         })?;
         context.progress().log(&format!(
-            "{} heads masked, {} weight files of {} bytes in {}",
+            "heads masked: {}; weights in {}: {} bytes, files: {}",
             mask.len(),
-            written.files,
+            stored.name(),
             written.bytes,
-            checkpoint.lossless_type().name()
+            written.files
         ));
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Services beside the program, asked over HTTP one JSON request at a time.
 //!
-//! Where a service is and what opens it stands in the environment, never in a pipeline or an artifact: which model
-//! answers decides a result, not where it runs.
+//! Which model answers decides a result, not where it runs: an address stands in the environment or in a pipeline, and in no
+//! key and no artifact; what opens it stands in the environment alone.
 
 mod address;
 pub mod chat;

@@ -82,6 +82,15 @@ impl Server {
         check_concurrency(self.concurrency, name)
     }
 
+    /// Checks that the server that answers is declared at the parameter `server`, where one does.
+    pub fn check_answering(server: Option<&Self>, engine: Engine) -> Result<(), ParameterError> {
+        if server.is_none() && engine == Engine::Openai {
+            let message = "`openai` needs `server`: the model's name there, and its revision";
+            return Err(ParameterError::new("engine", message));
+        }
+        Self::check_with(server, engine, "server")
+    }
+
     /// Checks that a server is declared at the parameter `name` only where one is asked.
     pub fn check_with(server: Option<&Self>, engine: Engine, name: &str) -> Result<(), ParameterError> {
         match (server, engine) {
@@ -191,7 +200,9 @@ mod tests {
         assert_eq!(of(&empty, Engine::Openai), Err("server.revision".into()));
         let many = Server { concurrency: MOST_AT_ONCE + 1, ..server };
         assert_eq!(of(&many, Engine::Openai), Err("server.concurrency".into()));
-        assert_eq!(Server::check_with(None, Engine::Openai, "server"), Ok(()));
+        assert_eq!(Server::check_with(None, Engine::Openai, "rejected-server"), Ok(()));
+        assert_eq!(Server::check_answering(None, Engine::Openai).unwrap_err().field, "engine");
+        assert_eq!(Server::check_answering(None, Engine::Local), Ok(()));
     }
 
     #[test]

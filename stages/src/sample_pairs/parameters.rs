@@ -212,16 +212,10 @@ impl Parameters {
     }
 
     fn check_engine(&self) -> Result<(), ParameterError> {
-        Server::check_with(self.server.as_ref(), self.engine, "server")?;
+        Server::check_answering(self.server.as_ref(), self.engine)?;
         Server::check_with(self.rejected_server.as_ref(), self.engine, "rejected-server")?;
-        if self.engine == Engine::Openai {
-            if self.server.is_none() {
-                let message = "`openai` needs `server`: the model's name there, and its revision";
-                return Err(ParameterError::new("engine", message));
-            }
-            if self.yarn.is_some() {
-                return Err(ParameterError::new("yarn", "the window of a server's model is set at the server"));
-            }
+        if self.engine == Engine::Openai && self.yarn.is_some() {
+            return Err(ParameterError::new("yarn", "the window of a server's model is set at the server"));
         }
         Ok(())
     }
