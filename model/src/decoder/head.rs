@@ -1,13 +1,13 @@
 //! The output head: logits a few rows at a time, so that no [tokens, vocabulary] matrix ever exists.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::{Decoder, Pass, Weight};
 use crate::ModelResult;
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
 use crate::kernels::matmul::{Left, LeftMatrix, Operand, Shape, matmul, multiply, product};
+use crate::kernels::team;
 use crate::ops::{Accumulators, with_values};
 
 /// Rows whose logits exist at once, where weights are packed beforehand.
@@ -91,12 +91,8 @@ pub(crate) fn target_logprobs_with_logits(
     with_values(normed, |rows| -> ModelResult<()> {
         for (rows, targets) in rows.chunks(block * hidden).zip(targets.chunks(block)) {
             decoder.project(rows, &mut logits)?;
-            found.par_extend(
-                logits
-                    .par_chunks_exact(vocabulary)
-                    .zip(targets)
-                    .map(|(row, &target)| row_logprob(row, target as usize)),
-            );
+            let rows = logits.chunks_exact(vocabulary).zip(targets).collect();
+            found.extend(team::map(rows, |(row, &target)| row_logprob(row, target as usize)));
         }
         Ok(())
     })??;
@@ -128,14 +124,13 @@ pub(crate) fn head_gradients(
             if !known {
                 decoder.project(rows, &mut logits)?;
             }
-            logits.par_chunks_exact_mut(vocabulary).zip(targets).zip(coefficients).for_each(
-                |((row, &target), &coefficient)| {
-                    let largest = maximum(set, row);
-                    let scale = (-coefficient / sum_exp(set, row, largest)) as f32;
-                    exp_times(set, row, largest, scale);
-                    row[target as usize] += coefficient as f32;
-                },
-            );
+            let of_rows = logits.chunks_exact_mut(vocabulary).zip(targets).zip(coefficients).collect();
+            team::each(of_rows, |_, ((row, &target), &coefficient)| {
+                let largest = maximum(set, row);
+                let scale = (-coefficient / sum_exp(set, row, largest)) as f32;
+                exp_times(set, row, largest, scale);
+                row[target as usize] += coefficient as f32;
+            });
             let count = targets.len();
             with_values(projection, |weight| {
                 for (place, data) in weight.chunks(VOCABULARY_BLOCK * hidden).enumerate() {

@@ -6,14 +6,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::draft::Drafting;
 use super::slot::{Beginning, Checked, Slot};
 use super::{Limits, Request, Sink};
 use crate::decoder::{CachedAttention, CachedRun, Decoder};
 use crate::heads::HeadMask;
 use crate::kernels::attention::Probe;
+use crate::kernels::team;
 use crate::{ModelError, ModelResult};
 
 /// Runs all requests with continuous batching.
@@ -205,9 +204,8 @@ fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<(usiz
         }
         choosing.push((slot, of_slot, of_probes));
     }
-    let checked = choosing.into_par_iter().map(|(slot, logits, probes)| {
+    let checked = team::map(choosing, |(slot, logits, probes): (&mut Slot, &[f32], Vec<Vec<Probe>>)| {
         if logits.is_empty() { Checked::default() } else { slot.accept(logits, vocabulary, probes) }
     });
-    let checked = checked.collect();
     Ok((tokens.len(), checked))
 }

@@ -2,12 +2,10 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
-use super::InstructionSet;
 use super::matmul::rounded;
 use super::simd::dispatch;
 use super::written::{CHUNK, chunk, written};
+use super::{InstructionSet, team};
 
 /// The numbers of [`exp`].
 pub(super) struct Exponential {
@@ -199,7 +197,7 @@ pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
 
 /// Adds `bias` ([width]) to each row of `x` ([rows, width]).
 pub fn add_bias(x: &mut [f32], bias: &[f32]) {
-    x.par_chunks_mut(CHUNK.next_multiple_of(bias.len())).for_each(|rows| {
+    team::chunks_mut(x, CHUNK.next_multiple_of(bias.len()), |_, rows| {
         for row in rows.chunks_exact_mut(bias.len()) {
             row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
         }
@@ -210,7 +208,7 @@ pub fn add_bias(x: &mut [f32], bias: &[f32]) {
 pub fn sum_rows(x: &[f32], width: usize) -> Vec<f32> {
     let mut sums = vec![0.0f64; width];
     // Each task owns some columns.
-    sums.par_chunks_mut(64).enumerate().for_each(|(block, sums)| {
+    team::chunks_mut(&mut sums, 64, |block, sums| {
         for row in x.chunks_exact(width) {
             sums.iter_mut().zip(&row[block * 64..]).for_each(|(sum, &x)| *sum += f64::from(x));
         }
@@ -222,8 +220,8 @@ pub fn sum_rows(x: &[f32], width: usize) -> Vec<f32> {
 pub fn swiglu_backward(set: InstructionSet, gate: &[f32], up: &[f32], grad: &mut [f32]) -> Vec<f32> {
     assert!(gate.len() == grad.len() && up.len() == grad.len(), "gate and up");
     let mut grad_gate = Vec::with_capacity(grad.len());
-    let outputs = grad_gate.spare_capacity_mut()[..grad.len()].par_chunks_mut(CHUNK).zip(grad.par_chunks_mut(CHUNK));
-    outputs.enumerate().for_each(|(number, (grad_gate, grad))| {
+    let outputs = grad_gate.spare_capacity_mut()[..grad.len()].chunks_mut(CHUNK).zip(grad.chunks_mut(CHUNK));
+    team::each(outputs.collect(), |number, (grad_gate, grad)| {
         let (gate, up) = (chunk(gate, number), chunk(up, number));
         dispatch!(set, body(gate: &[f32], up: &[f32], grad_gate: &mut [MaybeUninit<f32>], grad: &mut [f32]) {
             for i in 0..grad.len() {

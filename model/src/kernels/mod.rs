@@ -11,6 +11,7 @@ pub mod matmul;
 pub mod normalise;
 pub mod rotary;
 pub(crate) mod simd;
+pub(crate) mod team;
 mod written;
 
 pub use simd::InstructionSet;

@@ -1,10 +1,8 @@
 //! RMS normalisation (arXiv 1910.07467): x / sqrt(mean(x²) + ε) · weight, in f32 throughout.
 
-use rayon::prelude::*;
-
-use super::InstructionSet;
 use super::elementwise::add_lanes;
 use super::simd::dispatch;
+use super::{InstructionSet, team};
 
 /// Rows one task normalises.
 const TASK_ROWS: usize = 16;
@@ -14,7 +12,7 @@ const COLUMNS: usize = 32;
 /// Normalises each row of `x` ([rows, width]) and multiplies by `weight` ([width]).
 pub fn rms_norm(set: InstructionSet, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
     let width = weight.len();
-    out.par_chunks_mut(TASK_ROWS * width).zip(x.par_chunks(TASK_ROWS * width)).for_each(|(out, x)| {
+    team::each(out.chunks_mut(TASK_ROWS * width).zip(x.chunks(TASK_ROWS * width)).collect(), |_, (out, x)| {
         for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
             row(set, x, weight, epsilon, out);
         }
@@ -65,13 +63,14 @@ pub fn rms_norm_backward(
     let width = weight.len();
     let scale_of =
         |x: &[f32]| dispatch!(set, body(x: &[f32], epsilon: f32) -> f32 { inverse_root_mean_square(x, epsilon) });
-    let scales: Vec<f32> = x.par_chunks_exact(width).map(scale_of).collect();
-    grad_x
-        .par_chunks_exact_mut(width)
-        .zip(x.par_chunks_exact(width))
-        .zip(grad.par_chunks_exact(width))
-        .zip(&scales)
-        .for_each(|(((grad_x, x), grad), &scale)| {
+    let mut scales = vec![0.0; x.len() / width];
+    let inputs = x.chunks(TASK_ROWS * width).zip(grad.chunks(TASK_ROWS * width));
+    let outputs = grad_x.chunks_mut(TASK_ROWS * width).zip(scales.chunks_mut(TASK_ROWS));
+    team::each(inputs.zip(outputs).collect(), |_, ((x, grad), (grad_x, scales))| {
+        let rows = x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(grad_x.chunks_exact_mut(width));
+        for (((x, grad), grad_x), scale_place) in rows.zip(scales) {
+            let scale = scale_of(x);
+            *scale_place = scale;
             dispatch!(set, body(x: &[f32], weight: &[f32], scale: f32, grad: &[f32], grad_x: &mut [f32]) {
                 for i in 0..x.len() {
                     grad_x[i] = grad[i] * weight[i];
@@ -81,9 +80,10 @@ pub fn rms_norm_backward(
                     grad_x[i] = scale * (grad_x[i] - x[i] * along);
                 }
             });
-        });
+        }
+    });
     // Each task owns some columns and adds its rows in ascending order.
-    grad_weight.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, sums)| {
+    team::chunks_mut(grad_weight, COLUMNS, |block, sums| {
         sums.fill(0.0);
         let first = block * COLUMNS;
         let rows = x.chunks_exact(width).zip(grad.chunks_exact(width)).zip(&scales);

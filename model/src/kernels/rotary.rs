@@ -1,7 +1,6 @@
 //! Rotary position embedding (arXiv 2104.09864) in the half-split layout of Hugging Face checkpoints.
 
-use rayon::prelude::*;
-
+use super::team;
 use crate::spec::{RotaryScaling, RotarySpec};
 
 /// Rows one task rotates.
@@ -70,19 +69,16 @@ impl RotaryTable {
         let half = self.inverse_frequencies.len();
         let mut cosines = vec![0.0; positions.len() * half];
         let mut sines = vec![0.0; positions.len() * half];
-        cosines
-            .par_chunks_mut(TASK_ROWS * half)
-            .zip(sines.par_chunks_mut(TASK_ROWS * half))
-            .zip(positions.par_chunks(TASK_ROWS))
-            .for_each(|((cosines, sines), positions)| {
-                for (row, &position) in positions.iter().enumerate() {
-                    for (i, &frequency) in self.inverse_frequencies.iter().enumerate() {
-                        let (sine, cosine) = libm::sincos(f64::from(position as f32 * frequency));
-                        cosines[row * half + i] = (cosine * self.attention_factor) as f32;
-                        sines[row * half + i] = (sine * self.attention_factor) as f32;
-                    }
+        let results = cosines.chunks_mut(TASK_ROWS * half).zip(sines.chunks_mut(TASK_ROWS * half));
+        team::each(results.zip(positions.chunks(TASK_ROWS)).collect(), |_, ((cosines, sines), positions)| {
+            for (row, &position) in positions.iter().enumerate() {
+                for (i, &frequency) in self.inverse_frequencies.iter().enumerate() {
+                    let (sine, cosine) = libm::sincos(f64::from(position as f32 * frequency));
+                    cosines[row * half + i] = (cosine * self.attention_factor) as f32;
+                    sines[row * half + i] = (sine * self.attention_factor) as f32;
                 }
-            });
+            }
+        });
         Angles { half, cosines, sines }
     }
 }
@@ -101,7 +97,7 @@ impl Angles {
     pub fn rotate(&self, x: &mut [f32], heads: usize, backward: bool) {
         let half = self.half;
         let width = heads * 2 * half;
-        x.par_chunks_mut(TASK_ROWS * width).enumerate().for_each(|(task, rows)| {
+        team::chunks_mut(x, TASK_ROWS * width, |task, rows| {
             for (row, x) in rows.chunks_exact_mut(width).enumerate() {
                 let at = (task * TASK_ROWS + row) * half;
                 let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);

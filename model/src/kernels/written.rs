@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
+use super::team;
 
 /// Elements one task writes.
 pub(super) const CHUNK: usize = 16 * 1024;
@@ -17,7 +17,7 @@ pub(super) unsafe fn written<T: Copy + Send>(
 ) -> Vec<T> {
     let mut out = Vec::with_capacity(length);
     let room = &mut out.spare_capacity_mut()[..length];
-    room.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| write(chunk, out));
+    team::chunks_mut(room, CHUNK, write);
     // SAFETY: the chunks are all of it, and the caller vouches that they were written.
     unsafe { out.set_len(length) };
     out

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use candle_core::{Result, Tensor, TensorId};
-use rayon::prelude::*;
 
 use super::kept::{Kept, Source};
 use crate::Numerics;
+use crate::kernels::team;
 
 /// Whether a pass records what gradients need.
 #[derive(Clone, Copy)]
@@ -133,7 +133,7 @@ impl TapeGradients<'_> {
 const CHUNK: usize = 1 << 14;
 
 fn add_to(sums: &mut [f32], values: &[f32]) {
-    sums.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(sums, values)| {
+    team::each(sums.chunks_mut(CHUNK).zip(values.chunks(CHUNK)).collect(), |_, (sums, values)| {
         sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
     });
 }

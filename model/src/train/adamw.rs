@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Gradients;
 use crate::decoder::{Decoder, Parameter, Part};
 use crate::kernels::InstructionSet;
 use crate::kernels::simd::dispatch;
+use crate::kernels::team;
 use crate::{ModelError, ModelResult};
 
 /// Elements of one task, and of one partial sum of the gradient norm.
@@ -134,8 +134,7 @@ pub(super) fn squared_norm(values: &[f32]) -> f64 {
             lanes.iter().sum()
         })
     };
-    let parts: Vec<f64> = values.par_chunks(CHUNK).map(of_chunk).collect();
-    parts.into_iter().sum()
+    team::map(values.chunks(CHUNK).collect(), of_chunk).into_iter().sum()
 }
 
 #[derive(Clone, Copy)]
@@ -186,12 +185,11 @@ impl InplaceOp1 for InPlace<'_> {
         let (update, set) = (self.update, InstructionSet::best());
         let mut moments = self.moments.borrow_mut();
         let Moments { first, second, .. } = &mut **moments;
-        weights
-            .par_chunks_mut(CHUNK)
-            .zip(self.gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK))
-            .zip(second.par_chunks_mut(CHUNK))
-            .for_each(|(((weights, gradient), first), second)| update.apply(set, weights, gradient, first, second));
+        let moments = first.chunks_mut(CHUNK).zip(second.chunks_mut(CHUNK));
+        let all = weights.chunks_mut(CHUNK).zip(self.gradient.chunks(CHUNK)).zip(moments);
+        team::each(all.collect(), |_, ((weights, gradient), (first, second))| {
+            update.apply(set, weights, gradient, first, second);
+        });
         Ok(())
     }
 }

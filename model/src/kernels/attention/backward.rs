@@ -1,12 +1,11 @@
 //! The backward pass: scores are computed again tile by tile, no [tokens, tokens] matrix is kept.
 
-use rayon::prelude::*;
-
 use super::{HeadLayout, KEY_TILE, first_key};
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::softmax_backward;
 use crate::kernels::matmul::{Operand, PANEL, Single, TILE_ROWS, Tile};
 use crate::kernels::simd::dispatch;
+use crate::kernels::team;
 use crate::spec::AttentionSpan;
 
 /// (token, head) pairs handled together: four register tiles.
@@ -46,10 +45,7 @@ pub fn backward(
     let HeadLayout { query_heads, key_value_heads, head_dim } = layout;
     let tasks: Vec<(usize, usize)> =
         (0..sequences.len()).flat_map(|sequence| (0..key_value_heads).map(move |head| (sequence, head))).collect();
-    let parts: Vec<HeadGradients> = tasks
-        .par_iter()
-        .map(|&(sequence, head)| head_gradients(set, layout, span, &sequences[sequence], head))
-        .collect();
+    let parts = team::map(tasks, |(sequence, head)| head_gradients(set, layout, span, &sequences[sequence], head));
     let mut parts = parts.into_iter();
     sequences
         .iter()

@@ -1,6 +1,6 @@
 //! The forward pass: runs of queries against the keys of their sequences.
 
-use rayon::prelude::*;
+use std::cell::RefCell;
 
 use super::key_values::HeadPanel;
 use super::softmax::{exponential_pairs, exponentials, largest};
@@ -10,6 +10,7 @@ use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::exp;
 use crate::kernels::matmul::{Dot, PANEL, Single, Step, TILE_ROWS, Tile, round_row};
 use crate::kernels::simd::dispatch;
+use crate::kernels::team;
 use crate::spec::AttentionSpan;
 
 /// Most rows of a block: a tile of keys and values is read once for all of them.
@@ -61,13 +62,10 @@ pub fn forward(
         })
         .collect();
     let shared = Shared { out: out.as_mut_ptr(), log_sums: log_sums.map(<[f32]>::as_mut_ptr) };
-    let found: Vec<Vec<(usize, usize, Probe)>> = blocks
-        .par_iter()
-        .map_init(Scratch::default, |scratch, block| {
-            // SAFETY: blocks name disjoint (row, head) pairs inside `out` and `log_sums`.
-            unsafe { attend(set, layout, span, block, queries, shared, scratch) }
-        })
-        .collect();
+    let found = team::map(blocks, |block| {
+        // SAFETY: blocks name disjoint (row, head) pairs inside `out` and `log_sums`.
+        SCRATCH.with_borrow_mut(|scratch| unsafe { attend(set, layout, span, &block, queries, shared, scratch) })
+    });
     let mut probes = vec![vec![Probe { key: 0, gap: 0.0 }; layout.query_heads]; probed];
     found.into_iter().flatten().for_each(|(token, head, probe)| probes[token][head] = probe);
     probes
@@ -111,6 +109,10 @@ struct Shared {
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 #[derive(Default)]
 struct Scratch {

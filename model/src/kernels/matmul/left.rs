@@ -3,12 +3,11 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::step::pair_rounded;
 use super::{InstructionSet, Left, LeftTiles, TILE_ROWS, round_row};
 use crate::Numerics;
 use crate::kernels::simd::dispatch;
+use crate::kernels::team;
 
 /// Tiles whose values of one k are read together: 48 values are three cache lines.
 const TILES: usize = 4;
@@ -98,7 +97,7 @@ unsafe fn in_groups<T: Copy + Send>(
     if small {
         room.chunks_mut(group).enumerate().for_each(|(index, out)| fill(index * TILES * TILE_ROWS, out));
     } else {
-        room.par_chunks_mut(group).enumerate().for_each(|(index, out)| fill(index * TILES * TILE_ROWS, out));
+        team::chunks_mut(room, group, |index, out| fill(index * TILES * TILE_ROWS, out));
     }
     // SAFETY: the groups are all of it, and the caller vouches that they were written.
     unsafe { out.set_len(length) };

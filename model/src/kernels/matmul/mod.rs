@@ -15,9 +15,7 @@ mod transpose;
 
 use std::cell::RefCell;
 
-use rayon::prelude::*;
-
-use super::InstructionSet;
+use super::{InstructionSet, team};
 use crate::Numerics;
 pub(super) use frozen::round_row;
 pub use frozen::{Product, matmul_packed};
@@ -169,7 +167,7 @@ fn run_tasks(tasks: usize, multiply_adds: usize, task: impl Fn(usize) + Sync + S
     if tasks == 1 || multiply_adds < 1 << 15 {
         (0..tasks).for_each(task);
     } else {
-        (0..tasks).into_par_iter().for_each(task);
+        team::for_each(tasks, task);
     }
 }
 
