@@ -13,6 +13,8 @@ use crate::kernels::simd::dispatch;
 use crate::kernels::team;
 use crate::spec::AttentionSpan;
 
+/// Panels of a tile of keys.
+const PANELS: usize = KEY_TILE / PANEL;
 /// Most rows of a block: a tile of keys and values is read once for all of them.
 const BLOCK_ROWS: usize = 4 * TILE_ROWS;
 
@@ -170,12 +172,12 @@ fn attend_tile(
         match run.key_values.key_panel(tile_start / PANEL + panel, block.key_value_head) {
             HeadPanel::F32(keys) => unsafe {
                 let a = scratch.queries.as_ptr().wrapping_add(first_row * head_dim);
-                product::<Single>(set, height, a, head_dim, keys.as_ptr(), PANEL, head_dim, out, KEY_TILE, false);
+                product::<Single>(set, height, a, head_dim, &[keys.as_ptr()], PANEL, head_dim, out, KEY_TILE, false);
             },
             HeadPanel::Bf16(keys) => unsafe {
                 let pairs = head_dim.div_ceil(2);
                 let a = scratch.query_pairs.as_ptr().wrapping_add(first_row * pairs);
-                product::<Dot>(set, height, a, pairs, keys.as_ptr(), PANEL, pairs, out, KEY_TILE, false);
+                product::<Dot>(set, height, a, pairs, &[keys.as_ptr()], PANEL, pairs, out, KEY_TILE, false);
             },
         }
     }
@@ -217,22 +219,29 @@ fn attend_tile(
             state.maximum = new_maximum;
         }
     }
-    for panel in 0..width / PANEL {
-        let values = run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head);
-        for column in (0..padded).step_by(PANEL) {
-            let out = scratch.sums.as_mut_ptr().wrapping_add(first_row * padded + column);
-            // SAFETY: scores hold 12 x 128 values or 12 x 64 pairs, the panel `padded` for each step, the sums 48 x padded.
-            match values {
-                HeadPanel::F32(values) => unsafe {
-                    let a = scratch.scores.as_ptr().wrapping_add(panel * PANEL);
-                    let b = values.as_ptr().wrapping_add(column);
-                    product::<Single>(set, height, a, KEY_TILE, b, padded, PANEL, out, padded, true);
-                },
-                HeadPanel::Bf16(values) => unsafe {
-                    let a = scratch.score_pairs.as_ptr().wrapping_add(panel * PANEL / 2);
-                    let b = values.as_ptr().wrapping_add(column);
-                    product::<Dot>(set, height, a, KEY_TILE / 2, b, padded, PANEL / 2, out, padded, true);
-                },
+    // All panels of values in one product, so that its sums stay in registers.
+    let (mut singles, mut pairs) = ([std::ptr::null::<f32>(); PANELS], [std::ptr::null::<u32>(); PANELS]);
+    let panels = width / PANEL;
+    for panel in 0..panels {
+        match run.key_values.value_panel(tile_start / PANEL + panel, block.key_value_head) {
+            HeadPanel::F32(values) => singles[panel] = values.as_ptr(),
+            HeadPanel::Bf16(values) => pairs[panel] = values.as_ptr(),
+        }
+    }
+    for column in (0..padded).step_by(PANEL) {
+        let out = scratch.sums.as_mut_ptr().wrapping_add(first_row * padded + column);
+        // SAFETY: scores hold 12 x 128 values or 12 x 64 pairs, each panel `padded` for each step, the sums 48 x padded.
+        unsafe {
+            match numerics {
+                Numerics::F32 => {
+                    let (a, parts) = (scratch.scores.as_ptr(), singles.map(|values| values.wrapping_add(column)));
+                    product::<Single>(set, height, a, KEY_TILE, &parts[..panels], padded, PANEL, out, padded, true);
+                }
+                Numerics::Bf16 => {
+                    let (a, parts) = (scratch.score_pairs.as_ptr(), pairs.map(|values| values.wrapping_add(column)));
+                    let steps = PANEL / 2;
+                    product::<Dot>(set, height, a, KEY_TILE / 2, &parts[..panels], padded, steps, out, padded, true);
+                }
             }
         }
     }
@@ -249,7 +258,7 @@ unsafe fn product<S: Step>(
     height: usize,
     a: *const S::Left,
     a_row_stride: usize,
-    b: *const S::Right,
+    parts: &[*const S::Right],
     b_stride: usize,
     steps: usize,
     out: *mut f32,
@@ -257,8 +266,19 @@ unsafe fn product<S: Step>(
     accumulate: bool,
 ) {
     let (a_depth_stride, width, ahead) = (1, PANEL, None);
-    let tile =
-        Tile::<S> { a, a_row_stride, a_depth_stride, b, b_stride, steps, out, out_stride, width, accumulate, ahead };
+    let tile = Tile::<S> {
+        a,
+        a_row_stride,
+        a_depth_stride,
+        parts,
+        b_stride,
+        steps,
+        out,
+        out_stride,
+        width,
+        accumulate,
+        ahead,
+    };
     // SAFETY: passed on to the caller.
     unsafe { tile.run(set, height) }
 }

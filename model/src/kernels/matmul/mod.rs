@@ -205,7 +205,7 @@ impl Block {
                     a: left.data.wrapping_add(start),
                     a_row_stride: left.row_stride,
                     a_depth_stride: left.depth_stride,
-                    b: panel.as_ptr().wrapping_add(first_step * PANEL),
+                    parts: &[panel.as_ptr().wrapping_add(first_step * PANEL)],
                     b_stride: PANEL,
                     steps: block_steps,
                     out: self.output.at(row * self.columns + self.first_column),

@@ -4,15 +4,16 @@ use super::step::{NARROW, Single, Step};
 use super::{InstructionSet, PANEL};
 
 /// The pointers of a tile, and how to walk them.
-pub(in crate::kernels) struct Tile<S: Step = Single> {
+pub(in crate::kernels) struct Tile<'a, S: Step = Single> {
     pub a: *const S::Left,
     pub a_row_stride: usize,
     /// From one value of a row to the next.
     pub a_depth_stride: usize,
-    /// For each step, 32 readable values at `b + step * b_stride`.
-    pub b: *const S::Right,
+    /// Where the parts of B begin, one behind the other along the depth. For each step of a part, 32 readable values at its
+    /// `step * b_stride`.
+    pub parts: &'a [*const S::Right],
     pub b_stride: usize,
-    /// Steps along the depth, each of [`Step::LEFT_VALUES`] values of A.
+    /// Steps of each part, each of [`Step::LEFT_VALUES`] values of A.
     pub steps: usize,
     pub out: *mut f32,
     pub out_stride: usize,
@@ -27,7 +28,7 @@ pub(in crate::kernels) struct Tile<S: Step = Single> {
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-impl<S: Step> Tile<S> {
+impl<S: Step> Tile<'_, S> {
     /// Multiplies `height` rows, 1 to 12.
     ///
     /// # Safety
@@ -108,17 +109,20 @@ unsafe fn avx512_body<const ROWS: usize, const AHEAD: bool, S: Step>(tile: &Tile
                 sums[1] = _mm512_maskz_loadu_ps(high_mask, out.wrapping_add(16));
             }
         }
-        let (mut a, mut b) = (tile.a, tile.b);
-        let mut ahead = tile.ahead.unwrap_or(b.cast());
-        for _ in 0..tile.steps {
-            if AHEAD {
-                // A hint: it reads nothing, wherever it points.
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-                ahead = ahead.wrapping_add(LINE);
+        let mut a = tile.a;
+        let mut ahead = tile.ahead.unwrap_or(std::ptr::null());
+        for &part in tile.parts {
+            let mut b = part;
+            for _ in 0..tile.steps {
+                if AHEAD {
+                    // A hint: it reads nothing, wherever it points.
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    ahead = ahead.wrapping_add(LINE);
+                }
+                S::avx512(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
+                a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
+                b = b.wrapping_add(tile.b_stride);
             }
-            S::avx512(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
-            a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
-            b = b.wrapping_add(tile.b_stride);
         }
         for (row, sums) in sums.iter().enumerate() {
             let out = tile.out.add(row * tile.out_stride);
@@ -173,11 +177,13 @@ unsafe fn avx2_block<const ROWS: usize, S: Step>(tile: &Tile<S>, first_row: usiz
             }
         }
         let mut a = tile.a.wrapping_add(first_row * tile.a_row_stride);
-        let mut b = tile.b.wrapping_add(column);
-        for _ in 0..tile.steps {
-            S::avx2(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
-            a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
-            b = b.wrapping_add(tile.b_stride);
+        for part in tile.parts {
+            let mut b = part.wrapping_add(column);
+            for _ in 0..tile.steps {
+                S::avx2(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
+                a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
+                b = b.wrapping_add(tile.b_stride);
+            }
         }
         for (row, sums) in sums.iter().enumerate() {
             _mm256_storeu_ps(buffer.as_mut_ptr(), sums[0]);
@@ -196,11 +202,14 @@ unsafe fn portable<const ROWS: usize, S: Step>(tile: &Tile<S>) {
             if tile.accumulate {
                 std::ptr::copy_nonoverlapping(out, sums.as_mut_ptr(), tile.width);
             }
-            let (mut a, mut b) = (tile.a.wrapping_add(row * tile.a_row_stride), tile.b);
-            for _ in 0..tile.steps {
-                S::portable(a, tile.a_depth_stride, b, &mut sums);
-                a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
-                b = b.wrapping_add(tile.b_stride);
+            let mut a = tile.a.wrapping_add(row * tile.a_row_stride);
+            for &part in tile.parts {
+                let mut b = part;
+                for _ in 0..tile.steps {
+                    S::portable(a, tile.a_depth_stride, b, &mut sums);
+                    a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
+                    b = b.wrapping_add(tile.b_stride);
+                }
             }
             std::ptr::copy_nonoverlapping(sums.as_ptr(), out, tile.width);
         }
