@@ -6,7 +6,7 @@ use super::{Decoder, Pass, Weight};
 use crate::ModelResult;
 use crate::kernels::InstructionSet;
 use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
-use crate::kernels::matmul::{Left, LeftMatrix, Operand, Shape, matmul, multiply, product};
+use crate::kernels::matmul::{Left, LeftMatrix, Operand, Product, matmul_packed, multiply, product};
 use crate::kernels::team;
 use crate::ops::{Accumulators, with_values};
 
@@ -20,16 +20,14 @@ const LOGIT_BYTES: usize = 1 << 27;
 const VOCABULARY_BLOCK: usize = 6_144;
 
 impl Decoder {
-    /// Logits of rows of the residual stream ([rows, hidden]), [rows, vocabulary]: final norm, then the output
-    /// projection.
+    /// Puts the logits of rows of the residual stream ([rows, hidden]), [rows, vocabulary], in the place of what `logits`
+    /// held: final norm, then the output projection.
     ///
     /// # Errors
     /// `Internal` when shapes do not fit.
-    pub fn logits(&self, hidden: &Tensor) -> ModelResult<Vec<f32>> {
+    pub fn logits(&self, hidden: &Tensor, logits: &mut Vec<f32>) -> ModelResult<()> {
         let normed = self.norm(hidden, self.final_norm(), Pass::Forward)?;
-        let mut logits = Vec::new();
-        with_values(&normed, |rows| self.project(rows, &mut logits))??;
-        Ok(logits)
+        with_values(&normed, |rows| self.project(rows, logits))?
     }
 
     /// Rows whose logits are computed at once. Changes no bit.
@@ -43,15 +41,19 @@ impl Decoder {
     /// Puts the logits of normed rows in the place of what `logits` held.
     fn project(&self, rows: &[f32], logits: &mut Vec<f32>) -> ModelResult<()> {
         let (hidden, vocabulary) = (self.spec().hidden_size, self.spec().vocabulary_size);
-        let shape = Shape { rows: rows.len() / hidden, columns: vocabulary, depth: hidden };
-        let (set, left) = (InstructionSet::best(), Left::row_major(rows, hidden));
+        let (set, count, left) = (InstructionSet::best(), rows.len() / hidden, Left::row_major(rows, hidden));
         self.output_projection().with_transposed(|operand| match operand {
-            Operand::Packed(_) => {
-                logits.resize(shape.rows * vocabulary, 0.0);
-                matmul(set, shape, left, operand, logits, false);
+            Operand::Packed(matrix) => {
+                let length = count * vocabulary;
+                logits.clear();
+                logits.reserve(length);
+                let out = &mut logits.spare_capacity_mut()[..length];
+                matmul_packed(set, count, left, &mut [Product { b: matrix, out }]);
+                // SAFETY: the product has written all of it.
+                unsafe { logits.set_len(length) };
             }
             _ => {
-                let left = LeftMatrix::new(set, self.numerics(), left, shape.rows, hidden);
+                let left = LeftMatrix::new(set, self.numerics(), left, count, hidden);
                 // The old ones go first, so that there are never two.
                 drop(std::mem::take(logits));
                 *logits = product(set, &left, operand, vocabulary);

@@ -38,6 +38,8 @@ pub fn generate(
     let mut drafting = limits.drafts.then(Drafting::default);
     // Of each mask at most one that has stopped, kept until a request of that mask comes.
     let mut left: Vec<Slot> = Vec::new();
+    // Of one pass; the next one writes them in the same place.
+    let mut logits = Vec::new();
     loop {
         let mut held: usize = slots.iter().map(|slot| slot.bytes).sum();
         while slots.len() < limits.slots.max(1)
@@ -71,7 +73,7 @@ pub fn generate(
         if let Some(drafting) = &drafting {
             draft(drafting, &mut slots, rows);
         }
-        let (tokens, checked) = pass(decoder, &mut slots, rows)?;
+        let (tokens, checked) = pass(decoder, &mut slots, rows, &mut logits)?;
         let (mut tried, mut kept) = (0, 0);
         for (slot, checked) in slots.iter_mut().zip(checked) {
             let draft = std::mem::take(&mut slot.draft);
@@ -146,8 +148,13 @@ fn draft(drafting: &Drafting, slots: &mut [Slot], rows: usize) {
 }
 
 /// One pass over the weights: every decoding slot's next token and its draft, and prompt chunks in the rows that are
-/// left. Returns the number of rows, and per slot what became of its draft.
-fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<(usize, Vec<Checked>)> {
+/// left. `logits` is where they are put. Returns the number of rows, and per slot what became of its draft.
+fn pass(
+    decoder: &Decoder,
+    slots: &mut [Slot],
+    rows: usize,
+    logits: &mut Vec<f32>,
+) -> ModelResult<(usize, Vec<Checked>)> {
     let decoding = slots.iter().filter(|slot| slot.is_decoding()).count();
     let mut left = rows.saturating_sub(decoding).max(1);
     let (mut tokens, mut positions, mut runs) = (Vec::new(), Vec::new(), Vec::new());
@@ -191,7 +198,7 @@ fn pass(decoder: &Decoder, slots: &mut [Slot], rows: usize) -> ModelResult<(usiz
     if kept.is_empty() {
         return Ok((tokens.len(), nothing));
     }
-    let logits = decoder.logits(&hidden)?;
+    decoder.logits(&hidden, logits)?;
     let vocabulary = decoder.spec().vocabulary_size;
     let mut logits = logits.as_slice();
     let mut choosing = Vec::with_capacity(slots.len());

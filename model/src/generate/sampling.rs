@@ -1,5 +1,6 @@
 //! The choice of the next token from a row of logits.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::{Sampling, SamplingRules};
@@ -30,13 +31,42 @@ pub fn choose(sampling: &mut Sampling, logits: &[f32], prompt: &[u32], response:
         return best_and_gap(logits).0;
     }
     let set = InstructionSet::best();
-    let weights = exp_of_scaled(set, logits, maximum(set, logits), (1.0 / rules.temperature) as f32);
-    let draw = stream.uniform();
-    if rules.top_p >= 1.0 && rules.top_k == 0 && rules.min_p == 0.0 {
-        return pick((0..weights.len()).map(|token| (token, weights[token])), draw * sum(&weights));
+    WEIGHTS.with_borrow_mut(|weights| {
+        weights.resize(logits.len(), 0.0);
+        exp_of_scaled(set, logits, maximum(set, logits), (1.0 / rules.temperature) as f32, weights);
+        let draw = stream.uniform();
+        if rules.top_p >= 1.0 && rules.top_k == 0 && rules.min_p == 0.0 {
+            return pick_of_all(weights, draw);
+        }
+        let (order, kept) = rules.cut(weights);
+        pick(order.into_iter().map(|token| (token, weights[token])), 0.0, draw * kept)
+    })
+}
+
+thread_local! {
+    /// Of the tokens of one row.
+    static WEIGHTS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Tokens whose sum is noted, so that the token of a draw is looked for among so many only.
+const NOTED: usize = 256;
+
+/// The token at which the running sum passes `draw` times the sum of all, all added in order.
+fn pick_of_all(weights: &[f32], draw: f64) -> usize {
+    let mut sum = 0.0;
+    // What comes before each chunk.
+    let mut before = Vec::with_capacity(weights.len().div_ceil(NOTED));
+    for chunk in weights.chunks(NOTED) {
+        before.push(sum);
+        chunk.iter().for_each(|&weight| sum += f64::from(weight));
     }
-    let (order, kept) = rules.cut(&weights);
-    pick(order.into_iter().map(|token| (token, weights[token])), draw * kept)
+    let threshold = draw * sum;
+    // The last chunk before which the threshold was not passed. If it is not passed at all, the token is that of the last
+    // weight, which may be in an earlier chunk.
+    let chunk = before.partition_point(|&before| before <= threshold).saturating_sub(1);
+    let first = if sum > threshold { chunk * NOTED } else { 0 };
+    let start = if sum > threshold { before.get(chunk).copied().unwrap_or(0.0) } else { 0.0 };
+    pick((first..weights.len()).map(|token| (token, weights[token])), start, threshold)
 }
 
 fn sum(weights: &[f32]) -> f64 {
@@ -94,9 +124,10 @@ impl SamplingRules {
     }
 }
 
-/// The first token at which the running sum passes `threshold`; the last one of any weight if rounding keeps it below.
-fn pick(weighted: impl Iterator<Item = (usize, f32)>, threshold: f64) -> usize {
-    let (mut sum, mut last) = (0.0, 0);
+/// The first token at which the running sum, from `sum` on, passes `threshold`; the last one of any weight if rounding keeps
+/// it below.
+fn pick(weighted: impl Iterator<Item = (usize, f32)>, mut sum: f64, threshold: f64) -> usize {
+    let mut last = 0;
     for (token, weight) in weighted {
         if weight > 0.0 {
             sum += f64::from(weight);
@@ -134,6 +165,18 @@ mod tests {
         for (found, weight) in frequencies(0.6, 1.0, 40_000).iter().zip(&weights) {
             // Five standard errors of a frequency over 40,000 draws: 5 * 0.5 / 200.
             assert!((found - weight / total).abs() < 0.0125);
+        }
+    }
+
+    #[test]
+    fn noted_sums_change_no_draw() {
+        let mut weights: Vec<f32> = (0..3_000).map(|i| ((i * 7_919) % 1_009) as f32 * 1e-3).collect();
+        weights[700..1_200].fill(0.0);
+        weights[2_500..].fill(0.0);
+        let all = || weights.iter().copied().enumerate();
+        for step in 0..=1_000 {
+            let draw = f64::from(step) / 1_000.0;
+            assert_eq!(pick_of_all(&weights, draw), pick(all(), 0.0, draw * sum(&weights)), "{draw}");
         }
     }
 

@@ -81,14 +81,11 @@ pub fn exp_times(set: InstructionSet, values: &mut [f32], shift: f32, scale: f32
     });
 }
 
-/// `exp((values - shift) * factor)`.
-pub fn exp_of_scaled(set: InstructionSet, values: &[f32], shift: f32, factor: f32) -> Vec<f32> {
-    let mut out = vec![0.0; values.len()];
-    let into = out.as_mut_slice();
-    dispatch!(set, body(values: &[f32], shift: f32, factor: f32, into: &mut [f32]) {
-        into.iter_mut().zip(values).for_each(|(out, value)| *out = exp((value - shift) * factor));
+/// Writes `exp((values - shift) * factor)`.
+pub fn exp_of_scaled(set: InstructionSet, values: &[f32], shift: f32, factor: f32, out: &mut [f32]) {
+    dispatch!(set, body(values: &[f32], shift: f32, factor: f32, out: &mut [f32]) {
+        out.iter_mut().zip(values).for_each(|(out, value)| *out = exp((value - shift) * factor));
     });
-    out
 }
 
 /// Attention's way back through one row of its softmax: `scores` become the probabilities `p = exp(scores * scale -
@@ -285,7 +282,8 @@ mod tests {
             let total = sum_exp(set, &values, 20.0).to_bits();
             exp_times(set, &mut gated, 0.5, -1.75);
             softmax_backward(set, &mut a, &mut b, 0.125, 0.75, -0.3);
-            let scaled = exp_of_scaled(set, &values, 2.5, 0.6);
+            let mut scaled = up.clone();
+            exp_of_scaled(set, &values, 2.5, 0.6, &mut scaled);
             let all = [gated, a, b, scaled].concat();
             (total, maximum(set, &values).to_bits(), bits(&all))
         };
