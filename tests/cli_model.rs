@@ -90,17 +90,17 @@ fn info_is_a_table_for_people() {
     norms              before attention and MLP, epsilon 1e-5
     file               GGUF v3, 1 file, 18.3 KiB
     types in file      F32 (4 tensors, 5.0 KiB), F16 (1 tensor, 4.0 KiB), BF16 (1 tensor, 4.0 KiB), Q4_0 (1 tensor, 288 bytes), Q4_1 (1 tensor, 320 bytes), Q8_0 (1 tensor, 1.1 KiB), Q4_K (1 tensor, 1.1 KiB), Q6_K (1 tensor, 840 bytes)
-    weights in memory  37.0 KiB (class f32)
+    weights in memory  usually 185.1 KiB, at most 189.1 KiB (class f32)
     keys and values    32 bytes per token in f32, 16 bytes in bf16
     tokenizer          yes
     chat template      yes
 
     tokens  keys and values  with weights
-        8K          1.1 MiB       1.2 MiB  beyond the model's context
-       16K          2.2 MiB       2.3 MiB  beyond the model's context
-       32K          4.5 MiB       4.5 MiB  beyond the model's context
-       64K          9.0 MiB       9.0 MiB  beyond the model's context
-      128K         18.0 MiB      18.0 MiB  beyond the model's context
+        8K          1.1 MiB       1.3 MiB  beyond the model's context
+       16K          2.2 MiB       2.4 MiB  beyond the model's context
+       32K          4.5 MiB       4.7 MiB  beyond the model's context
+       64K          9.0 MiB       9.2 MiB  beyond the model's context
+      128K         18.0 MiB      18.2 MiB  beyond the model's context
     ");
 }
 
@@ -109,8 +109,8 @@ fn info_says_what_fits_into_memory() {
     let model = fixture();
     let ask = |more: &[&str]| said(&[more, &["model", "info", "--model", text(&model), "--memory", "4MiB"]].concat());
     let table = ask(&[]);
-    // 4 MiB less 37 KiB of weights holds three times 1.125 MiB: a head of 4 values whose vectors are padded to 32.
-    let expected = "tokens  keys and values  with weights  at once in 4.0 MiB\n    8K          1.1 MiB       1.2 MiB                   3";
+    // 4 MiB less 189 KiB of weights holds three times 1.125 MiB: a head of 4 values whose vectors are padded to 32.
+    let expected = "tokens  keys and values  with weights  at once in 4.0 MiB\n    8K          1.1 MiB       1.3 MiB                   3";
     assert!(table.contains(expected), "{table}");
     let json: Value = serde_json::from_str(&ask(&["--json"])).expect("JSON");
     assert_eq!(json["memory_bytes"], 4 << 20);
@@ -136,11 +136,20 @@ fn info_is_json_for_machines() {
     assert_eq!(json["attention_heads"], 2);
     // Embedding 8 x 256, q and o 8 x 256 each, k and v 4 x 256 each, MLP 3 x 2 x 256, three norms of 256.
     assert_eq!(json["parameters"], 10_496);
-    // The embedding is stored in bf16 and stays so; the other weights take four bytes.
-    assert_eq!(json["weight_bytes_in_memory"], 4 * 10_496 - 2 * 8 * 256);
+    // Outputs are padded to 32. In four bytes a value q, k, v, gate and up of 256 inputs, o of 8, down of 2, and norms.
+    let wide = 4 * (5 * 32 * 256 + 256 * 8 + 256 * 2 + 3 * 256);
+    // The embedding is stored in bf16 and stays so, in 16 or 12 bits a value, with a list of 17 bytes for each 32 inputs and
+    // where its panel starts and ends.
+    let lists = 8 * 17 + 2 * 8;
+    assert_eq!(json["weight_bytes_in_memory"], wide + 32 * 256 * 2 + lists);
+    assert_eq!(json["usual_weight_bytes_in_memory"], wide + 32 * 256 * 3 / 2 + lists);
     let short = said(&["--json", "model", "info", "--model", text(&fixture()), "--numerics", "bf16"]);
     let short: Value = serde_json::from_str(&short).expect("JSON");
-    assert_eq!(short["weight_bytes_in_memory"], 2 * 10_496 + 2 * 3 * 256, "all but the norms in two bytes");
+    // All but the norms; o and down have one list in each of 8 panels, and down's two inputs stay in 16 bits.
+    let rest = 6 * lists + 2 * (8 * 17 + 9 * 8) + 256 * 2 * 2 + 3 * 256 * 4;
+    let most = (6 * 32 * 256 + 256 * 8) * 2 + rest;
+    assert_eq!(short["weight_bytes_in_memory"], most);
+    assert_eq!(short["usual_weight_bytes_in_memory"], (6 * 32 * 256 + 256 * 8) * 3 / 2 + rest);
     // Keys and values of one head of 4, in f32.
     assert_eq!(json["key_value_bytes_per_token"], 2 * 4 * 4);
     assert_eq!(json["element_types"]["Q6_K"]["tensors"], 1);

@@ -91,7 +91,7 @@ impl Facts {
                 title,
                 family: Some(spec.family),
                 window: Some(spec.context_length),
-                large: checkpoint.weight_bytes_in_memory(Numerics::F32) > LARGE,
+                large: checkpoint.weight_bytes_in_memory(Numerics::F32).most > LARGE,
             });
         }
         let looks_like_a_path = model.starts_with(['.', '/', '~']) || model.matches('/').count() != 1;

@@ -7,6 +7,7 @@ use super::weight_writer::TensorValues;
 use super::write::{Written, write_sharded};
 use super::{Checkpoint, ElementType, StoredTensor, gguf};
 use crate::heads::HeadMask;
+use crate::kernels::matmul::{PackedBytes, PackedMatrix};
 use crate::spec::{ModelSpec, TensorShape};
 use crate::{ModelResult, Numerics};
 
@@ -32,13 +33,14 @@ impl Checkpoint {
         }
     }
 
-    /// Most bytes of the weights loaded for inference: matrices in two bytes a value in the class `bf16` or where they
-    /// are stored as bf16, else in four, as vectors are.
-    pub fn weight_bytes_in_memory(&self, numerics: Numerics) -> u64 {
-        let bytes = |tensor: &StoredTensor| {
-            let is_short = numerics == Numerics::Bf16 || tensor.element_type == ElementType::BF16;
-            let value = if tensor.shape.len() > 1 && is_short { 2 } else { size_of::<f32>() as u64 };
-            tensor.shape.iter().product::<usize>() as u64 * value
+    /// Bytes of the weights loaded for inference: matrices as bf16 in the class `bf16` or where they are stored so, else in
+    /// four bytes a value, as vectors are.
+    pub fn weight_bytes_in_memory(&self, numerics: Numerics) -> PackedBytes {
+        let bytes = |tensor: &StoredTensor| match *tensor.shape.as_slice() {
+            [outputs, inputs] => {
+                PackedMatrix::bytes_of(outputs, inputs, numerics, tensor.element_type == ElementType::BF16)
+            }
+            ref shape => PackedBytes::just(shape.iter().product::<usize>() * size_of::<f32>()),
         };
         self.tensors.values().map(bytes).sum()
     }

@@ -35,17 +35,22 @@ pub fn execute(arguments: &Arguments, settings: &Settings) -> Result<()> {
     let checkpoint = &model.checkpoint;
     let (spec, storage) = (checkpoint.spec(), checkpoint.storage()?);
     let weights = checkpoint.weight_bytes_in_memory(arguments.numerics);
-    let fits = fits::fits(spec, arguments.numerics, weights, arguments.memory);
+    let fits = fits::fits(spec, arguments.numerics, weights.most, arguments.memory);
     let text = if settings.printer.json() {
         let mut object = object(spec, &storage);
-        object["weight_bytes_in_memory"] = json!(weights);
+        object["weight_bytes_in_memory"] = json!(weights.most);
+        object["usual_weight_bytes_in_memory"] = json!(weights.usual);
         object["numerics"] = json!(arguments.numerics.to_string());
         object["memory_bytes"] = json!(arguments.memory);
         object["fits"] = fits::objects(&fits).into();
         format!("{object:#}\n")
     } else {
         let mut rows = rows(spec, &storage);
-        let memory = format!("{} (class {})", size(weights), arguments.numerics);
+        let memory = match size(weights.most) {
+            most if weights.usual == weights.most => most,
+            most => format!("usually {}, at most {most}", size(weights.usual)),
+        };
+        let memory = format!("{memory} (class {})", arguments.numerics);
         rows.insert(rows.len() - 3, ("weights in memory", memory));
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let mut text = String::new();

@@ -87,11 +87,9 @@ unsafe fn multiply_all(
         unsafe {
             match b.panels() {
                 Panels::F32(data) => block.multiply::<Single>(LeftTiles::of(a), &data[panel * depth * PANEL..], depth),
-                Panels::Exact(data) => {
-                    block.multiply::<Widened>(LeftTiles::of(a), &data[panel * pairs * PANEL..], pairs);
-                }
-                Panels::Rounded(data) => {
-                    block.multiply::<Dot>(LeftTiles::packed(&rounded, pairs), &data[panel * pairs * PANEL..], pairs);
+                Panels::Exact(pairs) => block.multiply_compact::<Widened>(LeftTiles::of(a), pairs.panel(panel)),
+                Panels::Rounded(all) => {
+                    block.multiply_compact::<Dot>(LeftTiles::packed(&rounded, pairs), all.panel(panel));
                 }
             }
         }

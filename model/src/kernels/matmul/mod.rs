@@ -5,6 +5,9 @@
 //! That is the class [`Numerics::F32`](crate::Numerics::F32). In [`Numerics::Bf16`](crate::Numerics::Bf16) both sides are rounded to bf16 first, and pairs of k
 //! are added as VDPBF16PS does ([`step::Dot`]); the sums are f32 too.
 
+mod compact;
+#[cfg(target_arch = "x86_64")]
+mod few_rows;
 mod frozen;
 mod left;
 mod operand;
@@ -17,12 +20,14 @@ use std::cell::RefCell;
 
 use super::{InstructionSet, team};
 use crate::Numerics;
+use compact::Panel;
 pub(super) use frozen::round_row;
 pub use frozen::{Product, matmul_packed};
 pub use left::LeftMatrix;
 pub use operand::Operand;
-pub use packed::PackedMatrix;
+pub use packed::{PackedBytes, PackedMatrix};
 pub(super) use step::{Dot, Single, Step, rounded};
+use tile::Sums;
 pub(super) use tile::Tile;
 
 /// Columns of a panel: two 512-bit registers of f32.
@@ -74,7 +79,12 @@ thread_local! {
     static PANEL_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     /// A panel of pairs, and rows before they are transposed into one.
     static PAIR_BUFFERS: RefCell<(Vec<u32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    static WHOLE_BLOCKS: RefCell<WholeBlocks> = const { RefCell::new(WholeBlocks([0; BLOCK_STEPS * PANEL])) };
 }
+
+/// Pairs of a panel held in twelve bits, made whole, each register of them in one cache line.
+#[repr(align(64))]
+struct WholeBlocks([u32; BLOCK_STEPS * PANEL]);
 
 /// out [rows, columns] = A · B in f32, or out += A · B with `accumulate`. A packed operand's class is its own.
 ///
@@ -193,34 +203,91 @@ impl Block {
         let longest = steps.div_ceil(steps.div_ceil(BLOCK_STEPS).max(1));
         loop {
             let block_steps = longest.min(steps - first_step);
-            // The block that comes next, of this panel or the one behind it: memory is read while products are computed,
-            // not between them, one half by the second tile and one by the third.
-            let next = panel.as_ptr().wrapping_add((first_step + block_steps) * PANEL).cast::<u8>();
-            let half = block_steps * PANEL * size_of::<S::Right>() / 2;
-            for (place, row) in self.row_range.clone().step_by(TILE_ROWS).enumerate() {
-                let height = TILE_ROWS.min(self.row_range.end - row);
-                let start = row * left.tile_stride + first_step * S::LEFT_VALUES * left.depth_stride;
-                let tile = Tile::<S> {
-                    // The last tile may start past the slice when depth is 0; no element is read then.
-                    a: left.data.wrapping_add(start),
-                    a_row_stride: left.row_stride,
-                    a_depth_stride: left.depth_stride,
-                    parts: &[panel.as_ptr().wrapping_add(first_step * PANEL)],
-                    b_stride: PANEL,
-                    steps: block_steps,
-                    out: self.output.at(row * self.columns + self.first_column),
-                    out_stride: self.columns,
-                    width: PANEL.min(self.columns - self.first_column),
-                    accumulate: self.accumulate || first_step > 0,
-                    ahead: matches!(place, 1 | 2).then(|| next.wrapping_add((place - 1) * half)),
-                };
-                // SAFETY: passed on to the caller.
-                unsafe { tile.run(self.set, height) };
-            }
+            let b = panel.as_ptr().wrapping_add(first_step * PANEL);
+            // The block that comes next, of this panel or the one behind it.
+            let next = b.wrapping_add(block_steps * PANEL).cast();
+            // SAFETY: passed on to the caller.
+            unsafe { self.tiles::<S>(left, first_step, b, block_steps, next) };
             first_step += block_steps;
             if first_step == steps {
                 return;
             }
+        }
+    }
+
+    /// The same with a panel held in twelve bits: a few rows read it as it is, more rows share blocks of it made whole.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`].
+    unsafe fn multiply_compact<S: Step<Right = u32>>(&self, left: LeftTiles<S::Left>, mut panel: Panel) {
+        #[cfg(target_arch = "x86_64")]
+        if self.row_range.len() <= few_rows::FEW_ROWS && few_rows::supports::<S>(self.set) {
+            let start = self.row_range.start;
+            let a = LeftTiles { data: left.data.wrapping_add(start * left.tile_stride), ..left };
+            // SAFETY: passed on to the caller.
+            return unsafe { few_rows::multiply::<S>(a, self.row_range.len(), panel, &self.sums(start, false)) };
+        }
+        let blocks = panel.heads.len();
+        let longest = blocks.div_ceil(blocks.div_ceil(BLOCK_STEPS / compact::BLOCK).max(1)) * compact::BLOCK;
+        WHOLE_BLOCKS.with_borrow_mut(|whole| {
+            let mut first_step = 0;
+            loop {
+                let steps = panel.expand(self.set, &mut whole.0[..longest * PANEL]);
+                let next = panel.lines.as_ptr().cast();
+                // SAFETY: passed on to the caller; so many steps of the panel were made whole.
+                unsafe { self.tiles::<S>(left, first_step, whole.0.as_ptr(), steps, next) };
+                first_step += steps;
+                if panel.pairs == 0 {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Multiplies some steps of all rows with those at `b`, while memory at `next` is fetched: it is read while products are
+    /// computed, not between them, one half by the second tile and one by the third.
+    ///
+    /// # Safety
+    /// As [`Self::multiply`]; `b` must hold 32 values for each step.
+    unsafe fn tiles<S: Step>(
+        &self,
+        left: LeftTiles<S::Left>,
+        first_step: usize,
+        b: *const S::Right,
+        steps: usize,
+        next: *const u8,
+    ) {
+        let half = steps * PANEL * size_of::<S::Right>() / 2;
+        for (place, row) in self.row_range.clone().step_by(TILE_ROWS).enumerate() {
+            let height = TILE_ROWS.min(self.row_range.end - row);
+            let start = row * left.tile_stride + first_step * S::LEFT_VALUES * left.depth_stride;
+            let Sums { out, out_stride, width, accumulate } = self.sums(row, first_step > 0);
+            let tile = Tile::<S> {
+                // The last tile may start past the slice when depth is 0; no element is read then.
+                a: left.data.wrapping_add(start),
+                a_row_stride: left.row_stride,
+                a_depth_stride: left.depth_stride,
+                parts: &[b],
+                b_stride: PANEL,
+                steps,
+                out,
+                out_stride,
+                width,
+                accumulate,
+                ahead: matches!(place, 1 | 2).then(|| next.wrapping_add((place - 1) * half)),
+            };
+            // SAFETY: passed on to the caller.
+            unsafe { tile.run(self.set, height) };
+        }
+    }
+
+    /// Where the sums of rows from `row` on go; `begun` when they have been there before.
+    fn sums(&self, row: usize, begun: bool) -> Sums {
+        Sums {
+            out: self.output.at(row * self.columns + self.first_column),
+            out_stride: self.columns,
+            width: PANEL.min(self.columns - self.first_column),
+            accumulate: self.accumulate || begun,
         }
     }
 }
@@ -309,8 +376,8 @@ mod tests {
             let as_rows = reference(shape, a, |k, j| weight[k * columns + j], &start);
             let packed = PackedMatrix::from_weight(&weight, columns, depth, Numerics::F32);
             let fits = depth % 2 == 0 && weight.iter().all(|value| value.to_bits() & 0xffff == 0);
-            let bytes = if fits { 2 } else { 4 };
-            prop_assert_eq!(packed.bytes(), columns.div_ceil(PANEL) * PANEL * depth * bytes);
+            // These values have few exponents, so they take as little as they can.
+            prop_assert_eq!(packed.bytes() as u64, PackedMatrix::bytes_of(columns, depth, Numerics::F32, fits).usual);
             for set in InstructionSet::available() {
                 for (operand, expected) in [
                     (Operand::Packed(&packed), &as_weight),
@@ -378,6 +445,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bf16_weights_take_twelve_bits_a_value() {
+        // 3 panels of 576 k in blocks of 32: 12 bits a value, 17 bytes a block, and where panels start and end.
+        let packed = |values: &[f32], numerics| PackedMatrix::from_weight(values, 96, 576, numerics).bytes();
+        let narrow = values(96 * 576, 5);
+        assert_eq!(packed(&narrow, Numerics::Bf16), 96 * 576 * 12 / 8 + 3 * 18 * 17 + 4 * 8);
+        assert_eq!(packed(&narrow, Numerics::F32), 96 * 576 * 4, "the values do not fit bf16");
+        // Too many exponents: 16 bits.
+        let wide: Vec<f32> =
+            (0..96 * 576).map(|index| f32::from_bits((index as u32 * 0x55_0000) & 0x7f7f_0000)).collect();
+        assert_eq!(packed(&wide, Numerics::F32), 96 * 576 * 2 + 3 * 18 * 17 + 4 * 8);
+        let bytes = PackedMatrix::bytes_of(96, 576, Numerics::F32, true);
+        assert_eq!(
+            (bytes.usual, bytes.most),
+            (packed(&narrow, Numerics::Bf16) as u64, packed(&wide, Numerics::F32) as u64)
+        );
     }
 
     #[test]

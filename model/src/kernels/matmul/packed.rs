@@ -1,7 +1,11 @@
 //! A weight packed once for many products.
 
+use std::cell::RefCell;
+use std::iter::Sum;
+
 use rayon::prelude::*;
 
+use super::compact::Compact;
 use super::step::{pair_exactly, pair_rounded, split};
 use super::{InstructionSet, Operand, PANEL};
 use crate::Numerics;
@@ -9,21 +13,45 @@ use crate::Numerics;
 /// A matrix B of shape [depth, columns] cut into panels of 32 columns: panel p holds, for each k, the 32 values
 /// b[k, 32p..32p+32], padded with zeros.
 ///
-/// In the class `f32`, values that all fit bf16, as those of a bf16 checkpoint do, are kept in two bytes each; the
-/// products are the same. In the class `bf16` all values are rounded to it.
+/// In the class `f32`, values that all fit bf16, as those of a bf16 checkpoint do, are held as such; the products are the
+/// same. In the class `bf16` all values are rounded to it. Values of bf16 take twelve bits each where their exponents let
+/// them, else 16.
 pub struct PackedMatrix {
     depth: usize,
     columns: usize,
     panels: Panels,
 }
 
+/// Bytes that packed weights take before their values are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PackedBytes {
+    /// As trained weights are, whose neighbours have few different exponents.
+    pub usual: u64,
+    /// With any values.
+    pub most: u64,
+}
+
+impl PackedBytes {
+    /// The same whatever the values are.
+    pub fn just(bytes: usize) -> Self {
+        Self { usual: bytes as u64, most: bytes as u64 }
+    }
+}
+
+impl Sum for PackedBytes {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        let add = |sum: Self, part: Self| Self { usual: sum.usual + part.usual, most: sum.most + part.most };
+        parts.fold(Self::default(), add)
+    }
+}
+
 /// The panels one after another; pairs hold the values of two k, the lower k in the lower half.
 pub(super) enum Panels {
     F32(Vec<f32>),
     /// Pairs of values that bf16 holds exactly.
-    Exact(Vec<u32>),
+    Exact(Compact),
     /// Pairs of values rounded to bf16, for an odd depth with a 0 as the last.
-    Rounded(Vec<u32>),
+    Rounded(Compact),
 }
 
 impl PackedMatrix {
@@ -58,11 +86,21 @@ impl PackedMatrix {
         }
     }
 
+    /// Bytes that the panels of a weight [columns, depth] will take, whose values bf16 holds exactly or not.
+    pub fn bytes_of(columns: usize, depth: usize, numerics: Numerics, exact: bool) -> PackedBytes {
+        let panels = columns.div_ceil(PANEL);
+        if numerics == Numerics::F32 && !(exact && depth.is_multiple_of(2)) {
+            return PackedBytes::just(panels * PANEL * depth * size_of::<f32>());
+        }
+        let [usual, most] = [false, true].map(|raw| Compact::bytes_of(panels, depth.div_ceil(2), raw) as u64);
+        PackedBytes { usual, most }
+    }
+
     /// Bytes the panels take.
     pub fn bytes(&self) -> usize {
         match &self.panels {
             Panels::F32(data) => size_of_val(data.as_slice()),
-            Panels::Exact(data) | Panels::Rounded(data) => size_of_val(data.as_slice()),
+            Panels::Exact(pairs) | Panels::Rounded(pairs) => pairs.bytes(),
         }
     }
 
@@ -80,12 +118,13 @@ impl PackedMatrix {
                     *value = panel[k * PANEL + lane];
                 }
             }
-            Panels::Exact(data) | Panels::Rounded(data) => {
-                let panel = &data[panel * self.depth.div_ceil(2) * PANEL..];
-                for (pair, values) in out.chunks_mut(2).enumerate() {
-                    let (lower, upper) = split(panel[pair * PANEL + lane]);
+            Panels::Exact(pairs) | Panels::Rounded(pairs) => {
+                let mut values = out.chunks_mut(2);
+                pairs.panel(panel).for_each_of_column(lane, |pair| {
+                    let (lower, upper) = split(pair);
+                    let values = values.next().unwrap_or_default();
                     values.iter_mut().zip([lower, upper]).for_each(|(value, found)| *value = found);
-                }
+                });
             }
         }
     }
@@ -105,21 +144,23 @@ fn pack(weight: &[f32], columns: usize, depth: usize) -> Vec<f32> {
     data
 }
 
-/// Only one panel for each thread is held in f32 besides.
-fn pack_pairs(weight: &[f32], columns: usize, depth: usize, pair: fn(f32, f32) -> u32) -> Vec<u32> {
+fn pack_pairs(weight: &[f32], columns: usize, depth: usize, pair: fn(f32, f32) -> u32) -> Compact {
+    thread_local! {
+        static PANEL_VALUES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
     let pairs = depth.div_ceil(2);
-    let mut data = vec![0; columns.div_ceil(PANEL) * pairs * PANEL];
-    data.par_chunks_mut((pairs * PANEL).max(1)).enumerate().for_each_init(
-        || vec![0.0; 2 * pairs * PANEL],
-        |panel, (index, out)| {
-            let operand = Operand::Transposed { data: weight, stride: depth };
+    let operand = Operand::Transposed { data: weight, stride: depth };
+    Compact::pack(columns.div_ceil(PANEL), pairs, |index, out| {
+        PANEL_VALUES.with_borrow_mut(|panel| {
+            panel.resize(2 * pairs * PANEL, 0.0);
             operand.pack(InstructionSet::best(), index * PANEL, columns, depth, &mut panel[..depth * PANEL]);
+            // The last pair of an odd depth.
+            panel[depth * PANEL..].fill(0.0);
             for (out, two) in out.chunks_exact_mut(PANEL).zip(panel.chunks_exact(2 * PANEL)) {
                 for (lane, out) in out.iter_mut().enumerate() {
                     *out = pair(two[lane], two[PANEL + lane]);
                 }
             }
-        },
-    );
-    data
+        });
+    })
 }

@@ -19,24 +19,24 @@ pub(in crate::kernels) trait Step {
     /// Whether its 512-bit form needs AVX512-BF16.
     const BF16_DOT: bool = false;
 
-    /// Adds one step to the sums of up to 12 rows by 32 columns.
+    /// Adds one step to the sums of up to 12 rows by 32 columns; `right` holds 16 columns in each register.
     ///
     /// # Safety
-    /// `left` must reach `ROWS` rows of `row_stride` (and `depth_stride` for a second value), `right` 32 columns; the
-    /// processor must have the instructions.
+    /// `left` must reach `ROWS` rows of `row_stride` (and `depth_stride` for a second value); the processor must have the
+    /// instructions.
     #[cfg(target_arch = "x86_64")]
     unsafe fn avx512<const ROWS: usize>(
         left: *const Self::Left,
         row_stride: usize,
         depth_stride: usize,
-        right: *const Self::Right,
+        right: [__m512i; 2],
         sums: &mut [[__m512; 2]; ROWS],
     );
 
     /// Adds one step to the sums of up to 4 rows by 16 columns.
     ///
     /// # Safety
-    /// As above, with 16 columns.
+    /// As above; `right` must reach 16 columns.
     #[cfg(target_arch = "x86_64")]
     unsafe fn avx2<const ROWS: usize>(
         left: *const Self::Left,
@@ -49,7 +49,7 @@ pub(in crate::kernels) trait Step {
     /// Adds one step to the sums of one row by 32 columns.
     ///
     /// # Safety
-    /// As above, with one row.
+    /// As above, with one row and 32 columns.
     unsafe fn portable(
         left: *const Self::Left,
         depth_stride: usize,
@@ -72,12 +72,12 @@ impl Step for Single {
         left: *const f32,
         row_stride: usize,
         _depth_stride: usize,
-        right: *const f32,
+        right: [__m512i; 2],
         sums: &mut [[__m512; 2]; ROWS],
     ) {
         // SAFETY: passed on to the caller.
         unsafe {
-            let (low, high) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16)));
+            let [low, high] = right.map(|register| _mm512_castsi512_ps(register));
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = _mm512_set1_ps(*left.add(row * row_stride));
                 sums[0] = _mm512_fmadd_ps(value, low, sums[0]);
@@ -132,13 +132,13 @@ impl Step for Widened {
         left: *const f32,
         row_stride: usize,
         depth_stride: usize,
-        right: *const u32,
+        right: [__m512i; 2],
         sums: &mut [[__m512; 2]; ROWS],
     ) {
         // SAFETY: passed on to the caller.
         unsafe {
             let upper = _mm512_set1_epi32(UPPER);
-            let (low, high) = (_mm512_loadu_si512(right.cast()), _mm512_loadu_si512(right.add(16).cast()));
+            let [low, high] = right;
             let first_low = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(low));
             let first_high = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(high));
             let second_low = _mm512_castsi512_ps(_mm512_and_si512(low, upper));
@@ -208,13 +208,12 @@ impl Step for Dot {
         left: *const u32,
         row_stride: usize,
         _depth_stride: usize,
-        right: *const u32,
+        right: [__m512i; 2],
         sums: &mut [[__m512; 2]; ROWS],
     ) {
         // SAFETY: passed on to the caller; the 512-bit integers are only looked at as pairs of bf16.
         unsafe {
-            let low: __m512bh = std::mem::transmute(_mm512_loadu_si512(right.cast()));
-            let high: __m512bh = std::mem::transmute(_mm512_loadu_si512(right.add(16).cast()));
+            let [low, high]: [__m512bh; 2] = std::mem::transmute(right);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(*left.add(row * row_stride) as i32));
                 sums[0] = _mm512_dpbf16_ps(sums[0], pair, low);

@@ -25,10 +25,82 @@ pub(in crate::kernels) struct Tile<'a, S: Step = Single> {
     pub ahead: Option<*const u8>,
 }
 
+/// Where the sums of some rows by a panel's columns go.
+pub(super) struct Sums {
+    pub out: *mut f32,
+    pub out_stride: usize,
+    /// Columns, at most 32.
+    pub width: usize,
+    /// Whether they start from what the output holds.
+    pub accumulate: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Sums {
+    /// The lanes of each register that are columns.
+    fn masks(&self) -> [u16; 2] {
+        [self.width.min(16), self.width.saturating_sub(16)].map(|width| ((1u32 << width) - 1) as u16)
+    }
+
+    /// What the sums start from.
+    ///
+    /// # Safety
+    /// `ROWS` rows of the output must hold values where it accumulates; the processor must have AVX-512.
+    #[inline(always)]
+    pub unsafe fn start_avx512<const ROWS: usize>(&self) -> [[std::arch::x86_64::__m512; 2]; ROWS] {
+        use std::arch::x86_64::*;
+        let [low, high] = self.masks();
+        // SAFETY: passed on to the caller; masked lanes are not touched.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+            if !self.accumulate {
+                return sums;
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let out = self.out.add(row * self.out_stride);
+                // Loads that follow masked stores wait until these have left the core, so whole panels go without masks.
+                *sums = if self.width == PANEL {
+                    [_mm512_loadu_ps(out), _mm512_loadu_ps(out.add(16))]
+                } else {
+                    [_mm512_maskz_loadu_ps(low, out), _mm512_maskz_loadu_ps(high, out.wrapping_add(16))]
+                };
+            }
+            sums
+        }
+    }
+
+    /// Writes the sums.
+    ///
+    /// # Safety
+    /// `ROWS` rows of the output must be writable; the processor must have AVX-512.
+    #[inline(always)]
+    pub unsafe fn end_avx512<const ROWS: usize>(&self, sums: &[[std::arch::x86_64::__m512; 2]; ROWS]) {
+        use std::arch::x86_64::*;
+        let [low, high] = self.masks();
+        // SAFETY: passed on to the caller; masked lanes are not touched.
+        unsafe {
+            for (row, sums) in sums.iter().enumerate() {
+                let out = self.out.add(row * self.out_stride);
+                if self.width == PANEL {
+                    _mm512_storeu_ps(out, sums[0]);
+                    _mm512_storeu_ps(out.add(16), sums[1]);
+                } else {
+                    _mm512_mask_storeu_ps(out, low, sums[0]);
+                    _mm512_mask_storeu_ps(out.wrapping_add(16), high, sums[1]);
+                }
+            }
+        }
+    }
+}
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
 impl<S: Step> Tile<'_, S> {
+    fn sums(&self) -> Sums {
+        Sums { out: self.out, out_stride: self.out_stride, width: self.width, accumulate: self.accumulate }
+    }
+
     /// Multiplies `height` rows, 1 to 12.
     ///
     /// # Safety
@@ -88,27 +160,9 @@ unsafe fn avx512<const ROWS: usize, S: Step>(tile: &Tile<S>) {
 unsafe fn avx512_body<const ROWS: usize, const AHEAD: bool, S: Step>(tile: &Tile<S>) {
     use std::arch::x86_64::*;
 
-    let whole = tile.width == PANEL;
-    let low_width = tile.width.min(16) as u32;
-    let high_width = tile.width.saturating_sub(16) as u32;
-    let low_mask = ((1u32 << low_width) - 1) as __mmask16;
-    let high_mask = ((1u32 << high_width) - 1) as __mmask16;
-    // SAFETY: the caller of `Tile::run` vouches for every pointer; masked lanes are not touched.
+    // SAFETY: the caller of `Tile::run` vouches for every pointer; a step has 512 bits in each of two registers.
     unsafe {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-        // Loads that follow masked stores wait until these have left the core, so whole panels go without masks.
-        if tile.accumulate && whole {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let out = tile.out.add(row * tile.out_stride);
-                *sums = [_mm512_loadu_ps(out), _mm512_loadu_ps(out.add(16))];
-            }
-        } else if tile.accumulate {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let out = tile.out.add(row * tile.out_stride);
-                sums[0] = _mm512_maskz_loadu_ps(low_mask, out);
-                sums[1] = _mm512_maskz_loadu_ps(high_mask, out.wrapping_add(16));
-            }
-        }
+        let mut sums = tile.sums().start_avx512::<ROWS>();
         let mut a = tile.a;
         let mut ahead = tile.ahead.unwrap_or(std::ptr::null());
         for &part in tile.parts {
@@ -119,21 +173,13 @@ unsafe fn avx512_body<const ROWS: usize, const AHEAD: bool, S: Step>(tile: &Tile
                     _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
                     ahead = ahead.wrapping_add(LINE);
                 }
-                S::avx512(a, tile.a_row_stride, tile.a_depth_stride, b, &mut sums);
+                let right = [_mm512_loadu_si512(b.cast()), _mm512_loadu_si512(b.add(16).cast())];
+                S::avx512(a, tile.a_row_stride, tile.a_depth_stride, right, &mut sums);
                 a = a.wrapping_add(S::LEFT_VALUES * tile.a_depth_stride);
                 b = b.wrapping_add(tile.b_stride);
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            let out = tile.out.add(row * tile.out_stride);
-            if whole {
-                _mm512_storeu_ps(out, sums[0]);
-                _mm512_storeu_ps(out.add(16), sums[1]);
-            } else {
-                _mm512_mask_storeu_ps(out, low_mask, sums[0]);
-                _mm512_mask_storeu_ps(out.wrapping_add(16), high_mask, sums[1]);
-            }
-        }
+        tile.sums().end_avx512(&sums);
     }
 }
 
