@@ -13,6 +13,7 @@ pub mod generate;
 pub mod heads;
 pub mod kernels;
 pub mod logprobs;
+pub mod machine;
 mod numerics;
 mod ops;
 pub mod random;

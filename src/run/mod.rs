@@ -136,7 +136,7 @@ pub fn run(
     });
     let cancel = interrupts.stages_run(&events);
     let pools = pools::Pools::default();
-    let budget = Budget { cpus: options.cpus, memory: memory_bytes(), gpus: options.gpus };
+    let budget = Budget { cpus: options.cpus, memory: retmask_model::machine::memory_bytes(), gpus: options.gpus };
     let mut scheduler =
         Scheduler::new(planner, &folder, &pools, events.clone(), cancel.clone(), budget, options.keep_going);
     scheduler.share(options.remote);
@@ -168,12 +168,4 @@ pub fn run(
     }
     let (run, folder) = (folder.id().to_owned(), folder.path().to_path_buf());
     Ok(Outcome { run, folder, stages, seconds, failures, interrupted })
-}
-
-/// The machine's memory; `None` where the system does not say.
-fn memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
 }

@@ -8,6 +8,7 @@ mod slot;
 pub use engine::generate;
 
 use crate::ModelResult;
+use crate::machine::memory_bytes;
 use crate::random::Stream;
 
 /// How the next token is chosen.
@@ -110,7 +111,7 @@ pub struct Limits {
     pub rows_per_pass: usize,
     /// Requests in flight at once.
     pub slots: usize,
-    /// Bytes of keys and values all requests in flight may hold together.
+    /// Bytes of keys and values all requests in flight may hold together; one request may always be.
     pub key_value_bytes: usize,
     /// Whether tokens that a text probably goes on with are checked several in one pass, where that is likely to save
     /// time.
@@ -119,7 +120,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows_per_pass: 512, slots: 64, key_value_bytes: 2 << 30, drafts: true }
+        // A sixteenth of the memory: other stages may run beside, each with weights of its own.
+        let key_value_bytes = memory_bytes().map_or(0, |bytes| bytes / 16).max(2 << 30);
+        let key_value_bytes = usize::try_from(key_value_bytes).unwrap_or(usize::MAX);
+        Self { rows_per_pass: 512, slots: 64, key_value_bytes, drafts: true }
     }
 }
 
