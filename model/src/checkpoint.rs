@@ -73,6 +73,9 @@ pub struct StorageSummary {
     pub has_chat_template: bool,
 }
 
+/// Values of a tensor that are read at once.
+const PART_VALUES: usize = 1 << 22;
+
 impl Checkpoint {
     /// Opens a GGUF file, or a folder with config.json and safetensors. Every tensor the model needs is known
     /// afterwards to be there, in its shape; none has been read yet.
@@ -121,9 +124,20 @@ impl Checkpoint {
         };
         let file = &self.files[stored.file];
         let (bytes, order) = (&file.bytes()[stored.bytes.clone()], stored.row_order);
-        let values = dequantise::rows_to_f32(stored.element_type, bytes, rows, row_length, |row| order.source_row(row));
-        file.release(stored.bytes.clone());
-        values.map_err(|index| {
+        // In parts, so that not all of a large tensor lies in memory twice.
+        let part = (PART_VALUES / row_length.max(1)).max(1);
+        let row_bytes = bytes.len() / rows.max(1);
+        let mut values = Vec::with_capacity(rows * row_length);
+        let read = (0..rows).step_by(part).try_for_each(|first| {
+            let end = rows.min(first + part);
+            let source_row = |row| order.source_row(first + row);
+            let found = dequantise::rows_to_f32(stored.element_type, bytes, end - first, row_length, source_row);
+            let start = stored.bytes.start;
+            file.release(start + first * row_bytes..start + end * row_bytes);
+            values.extend(found.map_err(|index| first * row_length + index)?);
+            Ok(())
+        });
+        read.map(|()| values).map_err(|index: usize| {
             self.refuse(format!(
                 "{} holds a value that is not finite (NaN or infinity), at index {index} of shape {shape:?}: the \
                  weights are damaged",

@@ -3,21 +3,22 @@
 use candle_core::Tensor;
 
 use super::{Decoder, Pass, Weight};
-use crate::ModelResult;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
-use crate::kernels::matmul::{Left, LeftMatrix, Operand, Product, matmul_packed, multiply, product};
+use crate::kernels::elementwise::{exp_times, maximum, narrowed_pairs, sum_exp};
+use crate::kernels::matmul::{
+    Left, LeftMatrix, Operand, PairedRows, Product, matmul_packed, multiply, product_apart, row_stride,
+};
 use crate::kernels::team;
 use crate::ops::{Accumulators, with_values};
+use crate::{ModelResult, Numerics};
 
 /// Rows whose logits exist at once, where weights are packed beforehand.
 const HEAD_ROWS: usize = 96;
 /// Bytes of logits that exist at once, where the weights are packed anew for each block of rows.
 const LOGIT_BYTES: usize = 1 << 27;
 
-/// Tokens of the vocabulary whose gradients are rounded or transposed at once; even, since bf16 goes by pairs. Changes no
-/// bit.
-const VOCABULARY_BLOCK: usize = 6_144;
+/// Tokens of the vocabulary whose gradients are transposed at once; even, since bf16 goes by pairs. Changes no bit.
+const VOCABULARY_BLOCK: usize = 1_536;
 
 impl Decoder {
     /// Puts the logits of rows of the residual stream ([rows, hidden]), [rows, vocabulary], in the place of what `logits`
@@ -27,18 +28,31 @@ impl Decoder {
     /// `Internal` when shapes do not fit.
     pub fn logits(&self, hidden: &Tensor, logits: &mut Vec<f32>) -> ModelResult<()> {
         let normed = self.norm(hidden, self.final_norm(), Pass::Forward)?;
-        with_values(&normed, |rows| self.project(rows, logits))?
+        with_values(&normed, |rows| self.project(rows, logits))??;
+        let (vocabulary, stride) = (self.spec().vocabulary_size, self.logit_stride());
+        if stride > vocabulary {
+            *logits = logits.chunks_exact(stride).flat_map(|row| &row[..vocabulary]).copied().collect();
+        }
+        Ok(())
     }
 
     /// Rows whose logits are computed at once. Changes no bit.
     fn head_rows(&self) -> usize {
         match self.output_projection() {
             Weight::Packed(_) => HEAD_ROWS,
-            _ => (LOGIT_BYTES / (self.spec().vocabulary_size * size_of::<f32>())).max(HEAD_ROWS),
+            _ => (LOGIT_BYTES / (self.logit_stride() * size_of::<f32>())).max(HEAD_ROWS),
         }
     }
 
-    /// Puts the logits of normed rows in the place of what `logits` held.
+    /// Values from one row of logits to the next.
+    fn logit_stride(&self) -> usize {
+        match self.output_projection() {
+            Weight::Packed(_) => self.spec().vocabulary_size,
+            _ => row_stride(self.spec().vocabulary_size),
+        }
+    }
+
+    /// Puts the logits of normed rows, [rows, `logit_stride`], in the place of what `logits` held.
     fn project(&self, rows: &[f32], logits: &mut Vec<f32>) -> ModelResult<()> {
         let (hidden, vocabulary) = (self.spec().hidden_size, self.spec().vocabulary_size);
         let (set, count, left) = (InstructionSet::best(), rows.len() / hidden, Left::row_major(rows, hidden));
@@ -56,7 +70,7 @@ impl Decoder {
                 let left = LeftMatrix::new(set, self.numerics(), left, count, hidden);
                 // The old ones go first, so that there are never two.
                 drop(std::mem::take(logits));
-                *logits = product(set, &left, operand, vocabulary);
+                *logits = product_apart(set, &left, operand, vocabulary, self.logit_stride());
             }
         })
     }
@@ -77,7 +91,7 @@ pub fn target_logprobs(decoder: &Decoder, normed: &Tensor, targets: &[u32]) -> M
     Ok(target_logprobs_with_logits(decoder, normed, targets)?.0)
 }
 
-/// As [`target_logprobs`], with the logits ([rows, vocabulary]) where those of all rows were there at once.
+/// As [`target_logprobs`], with the logits ([rows, `logit_stride`]) where those of all rows were there at once.
 ///
 /// # Errors
 /// As [`target_logprobs`].
@@ -87,18 +101,85 @@ pub(crate) fn target_logprobs_with_logits(
     targets: &[u32],
 ) -> ModelResult<(Vec<f64>, Option<Vec<f32>>)> {
     let (hidden, vocabulary) = (decoder.spec().hidden_size, decoder.spec().vocabulary_size);
-    let block = decoder.head_rows();
+    let (block, stride) = (decoder.head_rows(), decoder.logit_stride());
     let mut found = Vec::with_capacity(targets.len());
     let mut logits = Vec::new();
     with_values(normed, |rows| -> ModelResult<()> {
         for (rows, targets) in rows.chunks(block * hidden).zip(targets.chunks(block)) {
             decoder.project(rows, &mut logits)?;
-            let rows = logits.chunks_exact(vocabulary).zip(targets).collect();
-            found.extend(team::map(rows, |(row, &target)| row_logprob(row, target as usize)));
+            found.extend(row_logprobs(&logits, [stride, vocabulary], targets));
         }
         Ok(())
     })??;
     Ok((found, (targets.len() <= block).then_some(logits)))
+}
+
+/// Of rows of logits that lie `stride` values apart.
+fn row_logprobs(logits: &[f32], [stride, vocabulary]: [usize; 2], targets: &[u32]) -> Vec<f64> {
+    let rows = logits.chunks_exact(stride).zip(targets).collect();
+    team::map(rows, |(row, &target)| row_logprob(&row[..vocabulary], target as usize))
+}
+
+/// Gradients of rows of logits, as the products of the way back read them.
+enum LogitGradients {
+    Whole(Vec<f32>),
+    /// Rounded to bf16: pairs in the first half of each row.
+    Rounded(Vec<u32>),
+}
+
+impl LogitGradients {
+    /// In place of the logits: coefficient · (one-hot − softmax).
+    fn new(decoder: &Decoder, mut logits: Vec<f32>, targets: &[u32], coefficients: &[f64]) -> Self {
+        let (set, stride) = (InstructionSet::best(), decoder.logit_stride());
+        let vocabulary = decoder.spec().vocabulary_size;
+        let differentiate = |row: &mut [f32], target: u32, coefficient: f64| {
+            let largest = maximum(set, row);
+            let scale = (-coefficient / sum_exp(set, row, largest)) as f32;
+            exp_times(set, row, largest, scale);
+            row[target as usize] += coefficient as f32;
+        };
+        if decoder.numerics() == Numerics::F32 {
+            let rows = logits.chunks_exact_mut(stride).zip(targets).zip(coefficients).collect();
+            team::each(rows, |_, ((row, &target), &coefficient)| {
+                differentiate(&mut row[..vocabulary], target, coefficient);
+            });
+            return Self::Whole(logits);
+        }
+        // Takes the same memory.
+        let mut pairs: Vec<u32> = logits.into_iter().map(f32::to_bits).collect();
+        let rows = pairs.chunks_exact_mut(stride).zip(targets).zip(coefficients).collect();
+        team::each(rows, |_, ((pairs, &target), &coefficient)| {
+            let mut row: Vec<f32> = pairs[..vocabulary].iter().map(|&bits| f32::from_bits(bits)).collect();
+            differentiate(&mut row, target, coefficient);
+            narrowed_pairs(set, &row, &mut pairs[..vocabulary.div_ceil(2)]);
+        });
+        Self::Rounded(pairs)
+    }
+
+    /// The values of `width` tokens from `first`, which is even, as a left-hand matrix of `count` rows.
+    fn rows(&self, set: InstructionSet, stride: usize, first: usize, [count, width]: [usize; 2]) -> LeftMatrix<'_> {
+        match self {
+            Self::Whole(rows) => {
+                let left = Left { data: &rows[first..], row_stride: stride, depth_stride: 1 };
+                LeftMatrix::new(set, Numerics::F32, left, count, width)
+            }
+            Self::Rounded(pairs) => LeftMatrix::paired(paired(pairs, stride, first), count, width),
+        }
+    }
+
+    /// Its transpose.
+    fn columns(&self, set: InstructionSet, stride: usize, first: usize, [count, width]: [usize; 2]) -> LeftMatrix<'_> {
+        match self {
+            Self::Whole(rows) => {
+                LeftMatrix::new(set, Numerics::F32, Left::transposed(&rows[first..], stride), width, count)
+            }
+            Self::Rounded(pairs) => LeftMatrix::paired_transposed(set, paired(pairs, stride, first), width, count),
+        }
+    }
+}
+
+fn paired(pairs: &[u32], stride: usize, first: usize) -> PairedRows<'_> {
+    PairedRows { pairs: &pairs[first / 2..], stride }
 }
 
 /// Gradients of Σ coefficient · log-probability: with respect to the normed rows ([rows, hidden], returned) and to
@@ -109,44 +190,34 @@ pub(crate) fn head_gradients(
     normed: &Tensor,
     targets: &[u32],
     coefficients: &[f64],
-    logits: Option<Vec<f32>>,
+    mut logits: Option<Vec<f32>>,
     parameters: &mut Accumulators,
 ) -> ModelResult<Vec<f32>> {
-    let (hidden, vocabulary) = (decoder.spec().hidden_size, decoder.spec().vocabulary_size);
-    let (set, numerics) = (InstructionSet::best(), decoder.numerics());
+    let hidden = decoder.spec().hidden_size;
+    let (set, stride) = (InstructionSet::best(), decoder.logit_stride());
     let mut grad_rows = vec![0.0; targets.len() * hidden];
     let block = decoder.head_rows();
-    let known = logits.is_some();
-    let mut logits = logits.unwrap_or_default();
     let projection = decoder.output_projection().row_major()?;
     with_values(normed, |rows| -> ModelResult<()> {
         let chunks = rows.chunks(block * hidden).zip(grad_rows.chunks_mut(block * hidden));
         let of_targets = targets.chunks(block).zip(coefficients.chunks(block));
         for ((rows, grad_rows), (targets, coefficients)) in chunks.zip(of_targets) {
-            if !known {
-                decoder.project(rows, &mut logits)?;
+            let mut of_block = logits.take().unwrap_or_default();
+            if of_block.is_empty() {
+                decoder.project(rows, &mut of_block)?;
             }
-            let of_rows = logits.chunks_exact_mut(vocabulary).zip(targets).zip(coefficients).collect();
-            team::each(of_rows, |_, ((row, &target), &coefficient)| {
-                let largest = maximum(set, row);
-                let scale = (-coefficient / sum_exp(set, row, largest)) as f32;
-                exp_times(set, row, largest, scale);
-                row[target as usize] += coefficient as f32;
-            });
+            let gradients = LogitGradients::new(decoder, of_block, targets, coefficients);
             let count = targets.len();
             with_values(projection, |weight| {
                 for (place, data) in weight.chunks(VOCABULARY_BLOCK * hidden).enumerate() {
-                    let of_block = &logits[place * VOCABULARY_BLOCK..];
-                    let rows = Left { data: of_block, row_stride: vocabulary, depth_stride: 1 };
-                    let left = LeftMatrix::new(set, numerics, rows, count, data.len() / hidden);
+                    let left = gradients.rows(set, stride, place * VOCABULARY_BLOCK, [count, data.len() / hidden]);
                     multiply(set, &left, Operand::RowMajor { data, stride: hidden }, hidden, grad_rows, place > 0);
                 }
             })?;
             let Some(sum) = parameters.of(projection.id()) else { continue };
             sum.accumulate(|out, accumulate| {
                 for (place, out) in out.chunks_mut(VOCABULARY_BLOCK * hidden).enumerate() {
-                    let tokens = Left::transposed(&logits[place * VOCABULARY_BLOCK..], vocabulary);
-                    let left = LeftMatrix::new(set, numerics, tokens, out.len() / hidden, count);
+                    let left = gradients.columns(set, stride, place * VOCABULARY_BLOCK, [count, out.len() / hidden]);
                     multiply(set, &left, Operand::RowMajor { data: rows, stride: hidden }, hidden, out, accumulate);
                 }
             });

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::matmul::rounded;
+use super::matmul::{round_row, rounded};
 use super::simd::dispatch;
 use super::written::{CHUNK, chunk, written};
 use super::{InstructionSet, team};
@@ -118,6 +118,33 @@ pub fn narrowed(set: InstructionSet, values: &[f32]) -> Vec<u16> {
     };
     // SAFETY: the input is as long as the output, and so are its chunks.
     unsafe { written(values.len(), write) }
+}
+
+/// A row rounded to bf16 as [`narrowed`] does, two values in each of `out`, the first in the lower half; an odd last one
+/// beside 0.
+///
+/// # Panics
+/// When `out` is not half as long, rounded up: shapes are this crate's own.
+pub fn narrowed_pairs(set: InstructionSet, row: &[f32], out: &mut [u32]) {
+    assert_eq!(out.len(), row.len().div_ceil(2), "pairs of a row");
+    round_row(set, row, out);
+}
+
+/// Rows of `width` values as [`narrowed_pairs`] of each.
+pub fn narrowed_rows(set: InstructionSet, values: &[f32], width: usize) -> Vec<u32> {
+    /// Rows of one task.
+    const ROWS: usize = 8;
+    if values.is_empty() || width == 0 {
+        return Vec::new();
+    }
+    let pairs = width.div_ceil(2);
+    let mut out = vec![0; values.len() / width * pairs];
+    team::chunks_mut(&mut out, ROWS * pairs, |task, out| {
+        for (row, out) in values[task * ROWS * width..].chunks_exact(width).zip(out.chunks_exact_mut(pairs)) {
+            narrowed_pairs(set, row, out);
+        }
+    });
+    out
 }
 
 /// Values of bf16.

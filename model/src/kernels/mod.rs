@@ -15,3 +15,4 @@ pub(crate) mod team;
 mod written;
 
 pub use simd::InstructionSet;
+pub(crate) use written::zeros;

@@ -23,6 +23,27 @@ pub(super) unsafe fn written<T: Copy + Send>(
     out
 }
 
+/// Zeros of these lengths, in memory that is there: all threads touch its pages now, instead of each that is first written
+/// to later being waited for.
+pub(crate) fn zeros(lengths: impl Iterator<Item = usize>) -> Vec<Vec<f32>> {
+    /// Two huge pages, so that threads do not ask for the same one.
+    const TOUCHED: usize = 1 << 20;
+    let mut all: Vec<(usize, Vec<f32>)> = lengths.map(|length| (length, Vec::with_capacity(length))).collect();
+    let rooms = all.iter_mut().flat_map(|(length, out)| out.spare_capacity_mut()[..*length].chunks_mut(TOUCHED));
+    let rooms: Vec<&mut [MaybeUninit<f32>]> = rooms.collect();
+    team::each(rooms, |_, room| {
+        for place in room {
+            place.write(0.0);
+        }
+    });
+    let written = all.into_iter().map(|(length, mut out)| {
+        // SAFETY: that much was written.
+        unsafe { out.set_len(length) };
+        out
+    });
+    written.collect()
+}
+
 /// Chunk `number` of these values.
 pub(super) fn chunk<T>(values: &[T], number: usize) -> &[T] {
     &values[number * CHUNK..values.len().min((number + 1) * CHUNK)]

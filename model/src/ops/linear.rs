@@ -7,8 +7,9 @@ use super::tape::{Backward, TapeGradients};
 use super::{Pass, with_values};
 use crate::Numerics;
 use crate::kernels::InstructionSet;
+use crate::kernels::elementwise::narrowed_rows;
 use crate::kernels::matmul::{
-    Left, LeftMatrix, Operand, PackedMatrix, Product as PackedProduct, matmul_packed, multiply, product,
+    Left, LeftMatrix, Operand, PackedMatrix, PairedRows, Product as PackedProduct, matmul_packed, multiply, product,
 };
 
 /// With weights packed once, whose gradients nobody wants: all products of one x, as one piece of work.
@@ -88,15 +89,64 @@ impl Backward for Linear {
         let Self { x, kept, rows, weight, numerics, .. } = *self;
         let (outputs, inputs) = weight.dims2()?;
         let set = InstructionSet::best();
-        let left = LeftMatrix::new(set, numerics, Left::row_major(&gradient, outputs), rows, outputs);
-        let of_x =
-            with_values(&weight, |data| product(set, &left, Operand::RowMajor { data, stride: inputs }, inputs))?;
+        let gradient = Gradient::new(set, numerics, gradient, [rows, outputs]);
+        let of_x = with_values(&weight, |data| {
+            product(set, &gradient.rows(set), Operand::RowMajor { data, stride: inputs }, inputs)
+        })?;
         found.add(x, of_x);
-        drop(left);
         let Some(sum) = found.parameter(weight.id()) else { return Ok(()) };
-        let left = LeftMatrix::new(set, numerics, Left::transposed(&gradient, outputs), outputs, rows);
+        let left = gradient.columns(set);
         kept.with_operand(inputs, |x| {
             sum.add_written(|out| multiply(set, &left, x, inputs, out, false));
         })
     }
+}
+
+/// The gradient of an output, [rows, columns], rounded once for both of its products in the class `bf16`.
+struct Gradient {
+    shape: [usize; 2],
+    values: GradientValues,
+}
+
+enum GradientValues {
+    Whole(Vec<f32>),
+    /// Pairs along the rows.
+    Rounded(Vec<u32>),
+}
+
+impl Gradient {
+    fn new(set: InstructionSet, numerics: Numerics, values: Vec<f32>, shape: [usize; 2]) -> Self {
+        let values = match numerics {
+            Numerics::F32 => GradientValues::Whole(values),
+            Numerics::Bf16 => GradientValues::Rounded(narrowed_rows(set, &values, shape[1])),
+        };
+        Self { shape, values }
+    }
+
+    fn rows(&self, set: InstructionSet) -> LeftMatrix<'_> {
+        let [rows, columns] = self.shape;
+        match &self.values {
+            GradientValues::Whole(values) => {
+                LeftMatrix::new(set, Numerics::F32, Left::row_major(values, columns), rows, columns)
+            }
+            GradientValues::Rounded(pairs) => LeftMatrix::paired(paired(pairs, columns), rows, columns),
+        }
+    }
+
+    /// The transpose.
+    fn columns(&self, set: InstructionSet) -> LeftMatrix<'_> {
+        let [rows, columns] = self.shape;
+        match &self.values {
+            GradientValues::Whole(values) => {
+                LeftMatrix::new(set, Numerics::F32, Left::transposed(values, columns), columns, rows)
+            }
+            GradientValues::Rounded(pairs) => {
+                LeftMatrix::paired_transposed(set, paired(pairs, columns), columns, rows)
+            }
+        }
+    }
+}
+
+fn paired(pairs: &[u32], columns: usize) -> PairedRows<'_> {
+    PairedRows { pairs, stride: columns.div_ceil(2) }
 }

@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor, TensorId};
 
 use super::kept::{Kept, Source};
 use crate::Numerics;
-use crate::kernels::team;
+use crate::kernels::{team, zeros};
 
 /// Whether a pass records what gradients need.
 #[derive(Clone, Copy)]
@@ -155,12 +155,10 @@ pub struct Accumulator {
 impl Accumulators {
     /// Sums of nothing for these parameters.
     pub fn new<'a>(parameters: impl Iterator<Item = &'a Tensor>) -> Self {
-        let mut found = Self::default();
-        for (place, parameter) in parameters.enumerate() {
-            found.places.insert(parameter.id(), place);
-            found.all.push(Accumulator { values: vec![0.0; parameter.elem_count()], empty: true });
-        }
-        found
+        let parameters: Vec<&Tensor> = parameters.collect();
+        let places = parameters.iter().enumerate().map(|(place, parameter)| (parameter.id(), place)).collect();
+        let all = zeros(parameters.iter().map(|parameter| parameter.elem_count()));
+        Self { all: all.into_iter().map(|values| Accumulator { values, empty: true }).collect(), places }
     }
 
     /// Of all parameters, in their order.

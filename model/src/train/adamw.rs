@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gradients;
 use crate::decoder::{Decoder, Parameter, Part};
-use crate::kernels::InstructionSet;
+use crate::kernels::{InstructionSet, zeros};
 use crate::kernels::simd::dispatch;
 use crate::kernels::team;
 use crate::{ModelError, ModelResult};
@@ -60,10 +60,13 @@ impl AdamW {
     /// # Errors
     /// `Internal` when the decoder was not loaded for training.
     pub fn new(decoder: &Decoder, settings: AdamWSettings) -> ModelResult<Self> {
-        let moments = decoder.parameters()?.into_iter().map(|parameter| {
-            let size = parameter.variable.elem_count();
-            Moments { first: vec![0.0; size], second: vec![0.0; size], decays: settings.decayed.holds(&parameter) }
-        });
+        let parameters = decoder.parameters()?;
+        let sizes = || parameters.iter().map(|parameter| parameter.variable.elem_count());
+        let both = zeros(sizes()).into_iter().zip(zeros(sizes()));
+        let moments = parameters
+            .iter()
+            .zip(both)
+            .map(|(parameter, (first, second))| Moments { first, second, decays: settings.decayed.holds(parameter) });
         Ok(Self { settings, step: 0, moments: moments.collect() })
     }
 

@@ -1,11 +1,13 @@
 //! The left-hand matrix of products, prepared once for all that it is multiplied with.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::step::pair_rounded;
 use super::{InstructionSet, Left, LeftTiles, TILE_ROWS, round_row};
 use crate::Numerics;
+use crate::kernels::elementwise::narrowed_rows;
 use crate::kernels::simd::dispatch;
 use crate::kernels::team;
 
@@ -28,6 +30,16 @@ enum Values<'a> {
     Tiles(Vec<f32>),
     /// The same with pairs of two k rounded to bf16.
     Rounded(Vec<u32>),
+    /// Rows of such pairs as they lie.
+    PairRows { pairs: Cow<'a, [u32]>, stride: usize },
+}
+
+/// Rows of values rounded to bf16, two neighbours in each of `pairs`, the first in the lower half, from `stride` pairs to the
+/// next row; an odd last one is beside 0.
+#[derive(Clone, Copy)]
+pub struct PairedRows<'a> {
+    pub pairs: &'a [u32],
+    pub stride: usize,
 }
 
 impl<'a> LeftMatrix<'a> {
@@ -38,11 +50,33 @@ impl<'a> LeftMatrix<'a> {
     pub fn new(set: InstructionSet, numerics: Numerics, a: Left<'a>, rows: usize, depth: usize) -> Self {
         a.check(rows, depth);
         let values = match numerics {
+            Numerics::Bf16 if a.depth_stride == 1 && a.row_stride == depth => {
+                let pairs = narrowed_rows(set, &a.data[..rows * depth], depth).into();
+                Values::PairRows { pairs, stride: depth.div_ceil(2) }
+            }
             Numerics::Bf16 => Values::Rounded(round_rows(set, a, rows, depth)),
             Numerics::F32 if a.depth_stride == 1 || a.row_stride != 1 => Values::Rows(a),
             Numerics::F32 => Values::Tiles(gather(a, rows, depth)),
         };
         Self { rows, depth, values }
+    }
+
+    /// Rows of pairs as they lie, for the class `bf16`.
+    ///
+    /// # Panics
+    /// As [`LeftMatrix::new`].
+    pub fn paired(PairedRows { pairs, stride }: PairedRows<'a>, rows: usize, depth: usize) -> Self {
+        assert!(rows == 0 || pairs.len() >= (rows - 1) * stride + depth.div_ceil(2), "rows of pairs");
+        Self { rows, depth, values: Values::PairRows { pairs: Cow::Borrowed(pairs), stride } }
+    }
+
+    /// The transpose of `depth` rows of `rows` values in pairs, for the class `bf16`.
+    ///
+    /// # Panics
+    /// As [`LeftMatrix::new`].
+    pub fn paired_transposed(set: InstructionSet, source: PairedRows, rows: usize, depth: usize) -> Self {
+        assert!(depth == 0 || source.pairs.len() >= (depth - 1) * source.stride + rows.div_ceil(2), "rows of pairs");
+        Self { rows, depth, values: Values::Rounded(interleave(set, source, rows, depth)) }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -57,7 +91,7 @@ impl<'a> LeftMatrix<'a> {
     pub(super) fn numerics(&self) -> Numerics {
         match self.values {
             Values::Rows(_) | Values::Tiles(_) => Numerics::F32,
-            Values::Rounded(_) => Numerics::Bf16,
+            Values::Rounded(_) | Values::PairRows { .. } => Numerics::Bf16,
         }
     }
 
@@ -66,7 +100,7 @@ impl<'a> LeftMatrix<'a> {
         match &self.values {
             Values::Rows(rows) => LeftTiles::of(*rows),
             Values::Tiles(tiles) => LeftTiles::packed(tiles, self.depth),
-            Values::Rounded(_) => unreachable!("prepared for bf16"),
+            Values::Rounded(_) | Values::PairRows { .. } => unreachable!("prepared for bf16"),
         }
     }
 
@@ -74,6 +108,7 @@ impl<'a> LeftMatrix<'a> {
     pub(super) fn pair_tiles(&self) -> LeftTiles<u32> {
         match &self.values {
             Values::Rounded(pairs) => LeftTiles::packed(pairs, self.depth.div_ceil(2)),
+            Values::PairRows { pairs, stride } => LeftTiles::rows(pairs, *stride),
             Values::Rows(_) | Values::Tiles(_) => unreachable!("prepared for f32"),
         }
     }
@@ -127,6 +162,38 @@ fn gather(a: Left, rows: usize, depth: usize) -> Vec<f32> {
             put(out, size, k, &a.data[k * a.depth_stride + first..][..(TILES * TILE_ROWS).min(rows - first)]);
         }
     };
+    // SAFETY: every step of every tile is put.
+    unsafe { in_groups(rows, size, rows * depth < SMALL, fill) }
+}
+
+/// The transpose of rows of pairs: for each tile of 12 columns, and each two rows, 12 pairs.
+fn interleave(set: InstructionSet, source: PairedRows, rows: usize, depth: usize) -> Vec<u32> {
+    /// Two columns each.
+    const PAIRS: usize = TILES * TILE_ROWS / 2;
+    static NOTHING: [u32; PAIRS] = [0; PAIRS];
+    let steps = depth.div_ceil(2);
+    let size = TILE_ROWS * steps;
+    let fill = |first: usize, out: &mut [MaybeUninit<u32>]| {
+        let count = (TILES * TILE_ROWS).min(rows - first).div_ceil(2);
+        let row = |k: usize| match k < depth {
+            true => &source.pairs[k * source.stride + first / 2..][..count],
+            false => &NOTHING[..count],
+        };
+        for step in 0..steps {
+            let (lower, upper) = (row(2 * step), row(2 * step + 1));
+            let mut met = [[0; 2]; PAIRS];
+            let into = &mut met;
+            dispatch!(set, meet(lower: &[u32], upper: &[u32], into: &mut [[u32; 2]; PAIRS]) {
+                for ((out, &lower), &upper) in into.iter_mut().zip(lower).zip(upper) {
+                    *out = [lower & 0xffff | upper << 16, lower >> 16 | upper & 0xffff_0000];
+                }
+            });
+            put(out, size, step, met.as_flattened());
+        }
+    };
+    if steps == 0 {
+        return Vec::new();
+    }
     // SAFETY: every step of every tile is put.
     unsafe { in_groups(rows, size, rows * depth < SMALL, fill) }
 }

@@ -23,7 +23,7 @@ use crate::Numerics;
 use compact::Panel;
 pub(super) use frozen::round_row;
 pub use frozen::{Product, matmul_packed};
-pub use left::LeftMatrix;
+pub use left::{LeftMatrix, PairedRows};
 pub use operand::Operand;
 pub use packed::{PackedBytes, PackedMatrix};
 pub(super) use step::{Dot, Single, Step, rounded};
@@ -111,7 +111,7 @@ pub fn multiply(set: InstructionSet, a: &LeftMatrix, b: Operand, columns: usize,
     }
     assert_eq!(out.len(), rows * columns, "product output");
     // SAFETY: the output is as long as the product.
-    unsafe { multiply_into(set, a, b, columns, SharedOutput(out.as_mut_ptr()), accumulate) }
+    unsafe { multiply_into(set, a, b, [columns; 2], SharedOutput(out.as_mut_ptr()), accumulate) }
 }
 
 /// A · B as a new matrix [rows, columns]; see [`multiply`].
@@ -119,26 +119,43 @@ pub fn multiply(set: InstructionSet, a: &LeftMatrix, b: Operand, columns: usize,
 /// # Panics
 /// As [`multiply`].
 pub fn product(set: InstructionSet, a: &LeftMatrix, b: Operand, columns: usize) -> Vec<f32> {
-    let length = a.rows() * columns;
+    product_apart(set, a, b, columns, columns)
+}
+
+/// As [`product`], with rows that start `stride` values apart. Between them is nothing to rely on.
+///
+/// # Panics
+/// As [`multiply`], and when rows would overlap or reach a panel further than their columns and [`row_stride`].
+pub fn product_apart(set: InstructionSet, a: &LeftMatrix, b: Operand, columns: usize, stride: usize) -> Vec<f32> {
+    assert!(stride == columns || (columns..=row_stride(columns)).contains(&stride), "rows of a product");
+    let length = a.rows() * stride;
     let mut out = Vec::with_capacity(length);
     if length > 0 {
         // SAFETY: there is room for the product, and all of it is written before it counts as there.
         unsafe {
-            multiply_into(set, a, b, columns, SharedOutput(out.as_mut_ptr()), false);
+            multiply_into(set, a, b, [columns, stride], SharedOutput(out.as_mut_ptr()), false);
             out.set_len(length);
         }
     }
     out
 }
 
+/// How far apart wide rows of f32 or bf16 lie best: whole panels, of an odd number, since rows that start at multiples of
+/// 4 KiB meet in few lines of the caches.
+pub fn row_stride(columns: usize) -> usize {
+    (columns.div_ceil(PANEL) | 1) * PANEL
+}
+
+/// The columns of B, and those of the output, where 0 stands behind the product.
+///
 /// # Safety
-/// `output` must be valid for writes of the whole product, and hold values where `accumulate` adds to them. Without it
+/// `output` must be valid for writes of all its columns, and hold values where `accumulate` adds to them. Without it
 /// every element is written and none is read.
 unsafe fn multiply_into(
     set: InstructionSet,
     a: &LeftMatrix,
     b: Operand,
-    columns: usize,
+    [of_b, columns]: [usize; 2],
     output: SharedOutput,
     accumulate: bool,
 ) {
@@ -155,7 +172,11 @@ unsafe fn multiply_into(
         match a.numerics() {
             Numerics::F32 => PANEL_BUFFER.with_borrow_mut(|panel| {
                 panel.resize(depth * PANEL, 0.0);
-                b.pack(set, first_column, columns, depth, panel);
+                if first_column < of_b {
+                    b.pack(set, first_column, of_b, depth, panel);
+                } else {
+                    panel.fill(0.0);
+                }
                 // SAFETY: `LeftMatrix` holds all rows; a panel holds 32 values for each step; this task alone writes the
                 // block's elements of the output.
                 unsafe { block.multiply::<Single>(a.single_tiles(), panel, depth) }
@@ -163,7 +184,11 @@ unsafe fn multiply_into(
             Numerics::Bf16 => PAIR_BUFFERS.with_borrow_mut(|(panel, rows)| {
                 let pairs = depth.div_ceil(2);
                 panel.resize(pairs * PANEL, 0);
-                b.pack_pairs(set, first_column, columns, depth, panel, rows);
+                if first_column < of_b {
+                    b.pack_pairs(set, first_column, of_b, depth, panel, rows);
+                } else {
+                    panel.fill(0);
+                }
                 // SAFETY: as above.
                 unsafe { block.multiply::<Dot>(a.pair_tiles(), panel, pairs) }
             }),
@@ -311,6 +336,11 @@ impl LeftTiles<f32> {
 }
 
 impl<T> LeftTiles<T> {
+    /// Rows of one value for each step, `stride` from one to the next.
+    fn rows(rows: &[T], stride: usize) -> Self {
+        Self { data: rows.as_ptr(), tile_stride: stride, row_stride: stride, depth_stride: 1 }
+    }
+
     /// Tiles of 12 rows one after another, each with 12 values for each of its `steps`.
     fn packed(tiles: &[T], steps: usize) -> Self {
         Self { data: tiles.as_ptr(), tile_stride: steps, row_stride: 1, depth_stride: TILE_ROWS }
@@ -463,6 +493,35 @@ mod tests {
             (bytes.usual, bytes.most),
             (packed(&narrow, Numerics::Bf16) as u64, packed(&wide, Numerics::F32) as u64)
         );
+    }
+
+    #[test]
+    fn products_of_paired_rows_and_with_rows_apart_are_the_same() {
+        let set = InstructionSet::best();
+        for (rows, columns, depth) in [(30, 70, 64), (5, 33, 51), (61, 96, 2)] {
+            let round = |values: Vec<f32>| values.into_iter().map(|value| f32::from_bits(step::rounded(value) << 16));
+            let left: Vec<f32> = round(values(rows * depth, 1)).collect();
+            let (right, by_row) = (values(columns * depth, 2), values(columns * rows, 3));
+            let stride = depth.div_ceil(2) + 3;
+            let mut pairs = vec![u32::MAX; rows * stride];
+            for (row, pairs) in left.chunks_exact(depth).zip(pairs.chunks_exact_mut(stride)) {
+                round_row(set, row, &mut pairs[..depth.div_ceil(2)]);
+            }
+            let source = PairedRows { pairs: &pairs, stride };
+            let b = Operand::Transposed { data: &right, stride: depth };
+            let expected =
+                product(set, &LeftMatrix::new(set, Numerics::Bf16, Left::row_major(&left, depth), rows, depth), b, columns);
+            assert_eq!(product(set, &LeftMatrix::paired(source, rows, depth), b, columns), expected);
+            let apart = row_stride(columns);
+            let found = product_apart(set, &LeftMatrix::paired(source, rows, depth), b, columns, apart);
+            for (found, expected) in found.chunks_exact(apart).zip(expected.chunks_exact(columns)) {
+                assert_eq!(&found[..columns], expected);
+            }
+            let b = Operand::RowMajor { data: &by_row, stride: columns };
+            let transposed = LeftMatrix::new(set, Numerics::Bf16, Left::transposed(&left, depth), depth, rows);
+            let paired = LeftMatrix::paired_transposed(set, source, depth, rows);
+            assert_eq!(product(set, &paired, b, columns), product(set, &transposed, b, columns));
+        }
     }
 
     #[test]
