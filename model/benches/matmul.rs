@@ -60,12 +60,15 @@ fn trained() {
                 })
             };
             let by_row = Left::row_major;
-            let forward = of(by_row(&x, inputs), rows, inputs, Operand::Transposed { data: &weight, stride: inputs }, outputs);
+            let forward =
+                of(by_row(&x, inputs), rows, inputs, Operand::Transposed { data: &weight, stride: inputs }, outputs);
             let right = Operand::RowMajor { data: &weight, stride: inputs };
             let of_input = of(by_row(&gradient, outputs), rows, outputs, right, inputs);
             let right = Operand::RowMajor { data: &x, stride: inputs };
             let of_weight = of(Left::transposed(&gradient, outputs), outputs, rows, right, inputs);
-            println!("{rows:>5} {outputs:>6} {inputs:>6}  {numerics:>5} {forward:>6.0} {of_input:>6.0} {of_weight:>6.0}");
+            println!(
+                "{rows:>5} {outputs:>6} {inputs:>6}  {numerics:>5} {forward:>6.0} {of_input:>6.0} {of_weight:>6.0}"
+            );
         }
     }
 }

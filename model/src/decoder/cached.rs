@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::{Attend, Pass};
 use crate::kernels::InstructionSet;
 use crate::kernels::attention::{HeadLayout, KeyValues, Probe, Run, forward};
+use crate::kernels::team;
 use crate::ops::with_values;
 use crate::spec::AttentionSpan;
 use crate::{ModelError, ModelResult};
@@ -48,11 +49,12 @@ impl Attend for CachedAttention<'_> {
         with_values(k, |keys| {
             with_values(v, |values| {
                 let mut row = 0;
-                for run in &mut self.runs {
+                let parts = self.runs.iter_mut().map(|run| {
                     let part = row * width..(row + run.tokens) * width;
-                    run.key_values[layer].append(&keys[part.clone()], &values[part]);
                     row += run.tokens;
-                }
+                    (&mut run.key_values[layer], part)
+                });
+                team::each(parts.collect(), |_, (store, part)| store.append(&keys[part.clone()], &values[part]));
             })
         })??;
         let mut first_row = 0;

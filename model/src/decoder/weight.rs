@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor, Var};
 use super::low_rank::Adapted;
 use super::{Pass, Purpose};
 use crate::kernels::matmul::{Operand, PackedMatrix};
+use crate::kernels::team;
 use crate::ops;
 use crate::spec::TensorShape;
 use crate::{ModelError, ModelResult, Numerics};
@@ -129,9 +130,8 @@ impl Weight {
     pub fn copy_rows(&self, rows: &[u32], out: &mut [f32]) -> ModelResult<()> {
         match self {
             Self::Packed(matrix) => {
-                for (&row, out) in rows.iter().zip(out.chunks_exact_mut(matrix.depth())) {
-                    matrix.copy_column(row as usize, out);
-                }
+                let of_rows = rows.iter().zip(out.chunks_exact_mut(matrix.depth()));
+                team::each(of_rows.collect(), |_, (&row, out)| matrix.copy_column(row as usize, out));
                 Ok(())
             }
             _ => {

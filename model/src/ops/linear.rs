@@ -140,9 +140,7 @@ impl Gradient {
             GradientValues::Whole(values) => {
                 LeftMatrix::new(set, Numerics::F32, Left::transposed(values, columns), columns, rows)
             }
-            GradientValues::Rounded(pairs) => {
-                LeftMatrix::paired_transposed(set, paired(pairs, columns), columns, rows)
-            }
+            GradientValues::Rounded(pairs) => LeftMatrix::paired_transposed(set, paired(pairs, columns), columns, rows),
         }
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Gradients;
 use crate::decoder::{Decoder, Parameter, Part};
-use crate::kernels::{InstructionSet, zeros};
 use crate::kernels::simd::dispatch;
 use crate::kernels::team;
+use crate::kernels::{InstructionSet, zeros};
 use crate::{ModelError, ModelResult};
 
 /// Elements of one task, and of one partial sum of the gradient norm.
@@ -63,10 +63,11 @@ impl AdamW {
         let parameters = decoder.parameters()?;
         let sizes = || parameters.iter().map(|parameter| parameter.variable.elem_count());
         let both = zeros(sizes()).into_iter().zip(zeros(sizes()));
-        let moments = parameters
-            .iter()
-            .zip(both)
-            .map(|(parameter, (first, second))| Moments { first, second, decays: settings.decayed.holds(parameter) });
+        let moments = parameters.iter().zip(both).map(|(parameter, (first, second))| Moments {
+            first,
+            second,
+            decays: settings.decayed.holds(parameter),
+        });
         Ok(Self { settings, step: 0, moments: moments.collect() })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{HeadLayout, KEY_TILE, first_key};
 use crate::Numerics;
 use crate::kernels::matmul::{PANEL, rounded};
+use crate::kernels::team;
 use crate::spec::AttentionSpan;
 
 /// Keys and values, appended token by token. Tokens stand in panels of 32; a panel holds, per head, the keys
@@ -172,15 +173,26 @@ impl KeyValues {
     /// Appends tokens: `keys` and `values` are [tokens, key_value_heads, head_dim].
     pub fn append(&mut self, keys: &[f32], values: &[f32]) {
         self.drop_unseen();
-        let width = self.layout.key_value_heads * self.layout.head_dim;
-        for (keys, values) in keys.chunks_exact(width).zip(values.chunks_exact(width)) {
-            let (panel, place) = (self.length / PANEL - self.dropped, self.length % PANEL);
-            if panel == self.panels.len() {
-                self.panels.push_back(Arc::new(Panel::empty(self.layout, self.numerics)));
-            }
-            Arc::make_mut(&mut self.panels[panel]).put(self.layout, place, keys, values);
-            self.length += 1;
+        let (layout, numerics, length) = (self.layout, self.numerics, self.length);
+        let width = layout.key_value_heads * layout.head_dim;
+        let tokens = keys.len() / width;
+        if tokens == 0 {
+            return;
         }
+        self.length += tokens;
+        let first_panel = length / PANEL;
+        let missing = self.length.div_ceil(PANEL) - self.dropped - self.panels.len();
+        let empty = |_| Arc::new(Panel::empty(layout, numerics));
+        self.panels.extend(team::map(vec![(); missing], empty));
+        let panels = self.panels.range_mut(first_panel - self.dropped..).collect();
+        team::each(panels, |number, panel: &mut Arc<Panel>| {
+            let panel = Arc::make_mut(panel);
+            let start = (first_panel + number) * PANEL;
+            for position in start.max(length)..(start + PANEL).min(length + tokens) {
+                let part = (position - length) * width..(position - length + 1) * width;
+                panel.put(layout, position - start, &keys[part.clone()], &values[part]);
+            }
+        });
     }
 
     /// The first `tokens` tokens as a store of their own; `None` where some of what the next token sees was dropped.

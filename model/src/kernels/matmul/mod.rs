@@ -509,8 +509,12 @@ mod tests {
             }
             let source = PairedRows { pairs: &pairs, stride };
             let b = Operand::Transposed { data: &right, stride: depth };
-            let expected =
-                product(set, &LeftMatrix::new(set, Numerics::Bf16, Left::row_major(&left, depth), rows, depth), b, columns);
+            let expected = product(
+                set,
+                &LeftMatrix::new(set, Numerics::Bf16, Left::row_major(&left, depth), rows, depth),
+                b,
+                columns,
+            );
             assert_eq!(product(set, &LeftMatrix::paired(source, rows, depth), b, columns), expected);
             let apart = row_stride(columns);
             let found = product_apart(set, &LeftMatrix::paired(source, rows, depth), b, columns, apart);
