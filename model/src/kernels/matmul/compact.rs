@@ -52,13 +52,11 @@ impl Head {
             occurs[(pair >> 24) as usize] = true;
         }
         let mut head = Self { upper: [0; LISTED], raw: stays_raw(pairs.len() / PANEL) };
-        let mut count = 0;
-        for byte in (0..=255u8).filter(|&byte| occurs[usize::from(byte)]) {
-            match head.upper.get_mut(count) {
-                Some(place) => *place = byte,
+        for (place, byte) in (0..=255u8).filter(|&byte| occurs[usize::from(byte)]).enumerate() {
+            match head.upper.get_mut(place) {
+                Some(listed) => *listed = byte,
                 None => head.raw = true,
             }
-            count += 1;
         }
         head
     }
