@@ -4,9 +4,9 @@ use candle_core::Tensor;
 
 use super::{Decoder, Pass, Weight};
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{exp_times, maximum, narrowed_pairs, sum_exp};
+use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
 use crate::kernels::matmul::{
-    Left, LeftMatrix, Operand, PairedRows, Product, matmul_packed, multiply, product_apart, row_stride,
+    Left, LeftMatrix, Operand, PairedRows, Product, matmul_packed, multiply, product_apart, round_row, row_stride,
 };
 use crate::kernels::team;
 use crate::ops::{Accumulators, with_values};
@@ -151,7 +151,7 @@ impl LogitGradients {
         team::each(rows, |_, ((pairs, &target), &coefficient)| {
             let mut row: Vec<f32> = pairs[..vocabulary].iter().map(|&bits| f32::from_bits(bits)).collect();
             differentiate(&mut row, target, coefficient);
-            narrowed_pairs(set, &row, &mut pairs[..vocabulary.div_ceil(2)]);
+            round_row(set, &row, &mut pairs[..vocabulary.div_ceil(2)]);
         });
         Self::Rounded(pairs)
     }

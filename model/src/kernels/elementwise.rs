@@ -120,17 +120,7 @@ pub fn narrowed(set: InstructionSet, values: &[f32]) -> Vec<u16> {
     unsafe { written(values.len(), write) }
 }
 
-/// A row rounded to bf16 as [`narrowed`] does, two values in each of `out`, the first in the lower half; an odd last one
-/// beside 0.
-///
-/// # Panics
-/// When `out` is not half as long, rounded up: shapes are this crate's own.
-pub fn narrowed_pairs(set: InstructionSet, row: &[f32], out: &mut [u32]) {
-    assert_eq!(out.len(), row.len().div_ceil(2), "pairs of a row");
-    round_row(set, row, out);
-}
-
-/// Rows of `width` values as [`narrowed_pairs`] of each.
+/// Rows of `width` values rounded to bf16 as [`narrowed`] does, each as pairs ([`round_row`]).
 pub fn narrowed_rows(set: InstructionSet, values: &[f32], width: usize) -> Vec<u32> {
     /// Rows of one task.
     const ROWS: usize = 8;
@@ -141,7 +131,7 @@ pub fn narrowed_rows(set: InstructionSet, values: &[f32], width: usize) -> Vec<u
     let mut out = vec![0; values.len() / width * pairs];
     team::chunks_mut(&mut out, ROWS * pairs, |task, out| {
         for (row, out) in values[task * ROWS * width..].chunks_exact(width).zip(out.chunks_exact_mut(pairs)) {
-            narrowed_pairs(set, row, out);
+            round_row(set, row, out);
         }
     });
     out

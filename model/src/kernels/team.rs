@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-/// How often a helper looks for work before it sleeps: some 200 microseconds.
+/// How often a helper looks for work before it sleeps: a tenth of a millisecond or two.
 const LOOKS: u32 = 8_000;
 /// How often the caller looks whether its helpers are done before it lets other threads have the processor.
 const LOOKS_AT_END: u32 = 20_000;

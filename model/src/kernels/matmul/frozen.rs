@@ -98,8 +98,12 @@ unsafe fn multiply_all(
     run_tasks(panels * row_tasks, rows * columns * depth, task);
 }
 
-/// One contiguous row as bf16 pairs, the last one padded with 0, as vector code.
-pub(in crate::kernels) fn round_row(set: InstructionSet, row: &[f32], out: &mut [u32]) {
+/// One contiguous row as bf16 pairs, the first value of each in the lower half, the last pair of an odd row padded with 0.
+///
+/// # Panics
+/// When there are not half as many pairs as values, rounded up: shapes are this crate's own.
+pub(crate) fn round_row(set: InstructionSet, row: &[f32], out: &mut [u32]) {
+    assert_eq!(out.len(), row.len().div_ceil(2), "pairs of a row");
     dispatch!(set, round(row: &[f32], out: &mut [u32]) {
         let (pairs, odd) = row.as_chunks::<2>();
         for (out, &[lower, upper]) in out.iter_mut().zip(pairs) {

@@ -23,7 +23,7 @@ use std::cell::RefCell;
 use super::{InstructionSet, team};
 use crate::Numerics;
 use compact::Panel;
-pub(super) use frozen::round_row;
+pub(crate) use frozen::round_row;
 pub use frozen::{Product, matmul_packed};
 pub use left::{LeftMatrix, PairedRows};
 pub use operand::Operand;
