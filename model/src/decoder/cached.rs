@@ -76,8 +76,7 @@ impl Attend for CachedAttention<'_> {
                 placed
             })
             .collect();
-        let mut out = vec![0.0; q.elem_count()];
-        let found = with_values(q, |q| forward(InstructionSet::best(), layout, span, &runs, q, &mut out, None))?;
+        let (out, found) = with_values(q, |q| forward(InstructionSet::best(), layout, span, &runs, q, None))?;
         self.probes.resize_with(found.len(), Vec::new);
         self.probes.iter_mut().zip(found).for_each(|(of_token, of_layer)| of_token.extend(of_layer));
         Ok(Tensor::from_vec(out, q.shape(), q.device())?)

@@ -4,9 +4,10 @@ use candle_core::Tensor;
 
 use super::{Decoder, Pass, Weight};
 use crate::kernels::InstructionSet;
+use crate::kernels::bf16::round_row;
 use crate::kernels::elementwise::{exp_times, maximum, sum_exp};
 use crate::kernels::matmul::{
-    Left, LeftMatrix, Operand, PairedRows, Product, matmul_packed, multiply, product_apart, round_row, row_stride,
+    Left, LeftMatrix, Operand, PairedRows, Product, matmul_packed, multiply, product_apart, row_stride,
 };
 use crate::kernels::team;
 use crate::ops::{Accumulators, with_values};

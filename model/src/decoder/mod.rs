@@ -25,7 +25,7 @@ pub(crate) use weight::Weight;
 use crate::checkpoint::Checkpoint;
 use crate::kernels::InstructionSet;
 use crate::kernels::attention::KeyValues;
-use crate::kernels::elementwise::{narrowed, widened};
+use crate::kernels::bf16::{narrowed, widened};
 use crate::kernels::rotary::{Angles, RotaryTable};
 use crate::ops;
 pub use crate::ops::Pass;

@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 
-use super::matmul::{round_row, rounded};
 use super::simd::dispatch;
 use super::written::{CHUNK, chunk, written};
 use super::{InstructionSet, team};
@@ -106,51 +105,6 @@ pub fn softmax_backward(
     });
 }
 
-/// Values rounded to bf16, to nearest, ties to even; denormals become zero.
-pub fn narrowed(set: InstructionSet, values: &[f32]) -> Vec<u16> {
-    let write = |number: usize, out: &mut [MaybeUninit<u16>]| {
-        let values = chunk(values, number);
-        dispatch!(set, body(values: &[f32], out: &mut [MaybeUninit<u16>]) {
-            for (out, &value) in out.iter_mut().zip(values) {
-                out.write(rounded(value) as u16);
-            }
-        });
-    };
-    // SAFETY: the input is as long as the output, and so are its chunks.
-    unsafe { written(values.len(), write) }
-}
-
-/// Rows of `width` values rounded to bf16 as [`narrowed`] does, each as pairs ([`round_row`]).
-pub fn narrowed_rows(set: InstructionSet, values: &[f32], width: usize) -> Vec<u32> {
-    /// Rows of one task.
-    const ROWS: usize = 8;
-    if values.is_empty() || width == 0 {
-        return Vec::new();
-    }
-    let pairs = width.div_ceil(2);
-    let mut out = vec![0; values.len() / width * pairs];
-    team::chunks_mut(&mut out, ROWS * pairs, |task, out| {
-        for (row, out) in values[task * ROWS * width..].chunks_exact(width).zip(out.chunks_exact_mut(pairs)) {
-            round_row(set, row, out);
-        }
-    });
-    out
-}
-
-/// Values of bf16.
-pub fn widened(set: InstructionSet, values: &[u16]) -> Vec<f32> {
-    let write = |number: usize, out: &mut [MaybeUninit<f32>]| {
-        let values = chunk(values, number);
-        dispatch!(set, body(values: &[u16], out: &mut [MaybeUninit<f32>]) {
-            for (out, &value) in out.iter_mut().zip(values) {
-                out.write(f32::from_bits(u32::from(value) << 16));
-            }
-        });
-    };
-    // SAFETY: as above.
-    unsafe { written(values.len(), write) }
-}
-
 /// The largest value; negative infinity for an empty slice.
 pub fn maximum(set: InstructionSet, values: &[f32]) -> f32 {
     dispatch!(set, body(values: &[f32]) -> f32 {
@@ -194,7 +148,7 @@ pub fn swiglu(set: InstructionSet, gate: &[f32], up: &[f32]) -> Vec<f32> {
         });
     };
     // SAFETY: the inputs are as long as the output, and so are their chunks.
-    unsafe { written(gate.len(), write) }
+    unsafe { written(gate.len(), CHUNK, write) }
 }
 
 /// The sum of two tensors of one shape.
@@ -206,7 +160,7 @@ pub fn add(x: &[f32], y: &[f32]) -> Vec<f32> {
         }
     };
     // SAFETY: the inputs are as long as the output, and so are their chunks.
-    unsafe { written(x.len(), write) }
+    unsafe { written(x.len(), CHUNK, write) }
 }
 
 /// Adds `bias` ([width]) to each row of `x` ([rows, width]).

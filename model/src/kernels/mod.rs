@@ -6,6 +6,7 @@
 //! (AVX-512, AVX2 with FMA, and portable code are tested against each other).
 
 pub mod attention;
+pub mod bf16;
 pub mod elementwise;
 pub mod matmul;
 pub mod normalise;

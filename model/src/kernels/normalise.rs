@@ -1,7 +1,10 @@
 //! RMS normalisation (arXiv 1910.07467): x / sqrt(mean(x²) + ε) · weight, in f32 throughout.
 
+use std::mem::MaybeUninit;
+
 use super::elementwise::add_lanes;
 use super::simd::dispatch;
+use super::written::written;
 use super::{InstructionSet, team};
 
 /// Rows one task normalises.
@@ -10,20 +13,23 @@ const TASK_ROWS: usize = 16;
 const COLUMNS: usize = 32;
 
 /// Normalises each row of `x` ([rows, width]) and multiplies by `weight` ([width]).
-pub fn rms_norm(set: InstructionSet, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    let width = weight.len();
-    team::each(out.chunks_mut(TASK_ROWS * width).zip(x.chunks(TASK_ROWS * width)).collect(), |_, (out, x)| {
-        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+pub fn rms_norm(set: InstructionSet, x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
+    let (width, size) = (weight.len(), TASK_ROWS * weight.len());
+    assert!(x.len().is_multiple_of(width), "rows of the weight's width");
+    let write = |task: usize, out: &mut [MaybeUninit<f32>]| {
+        for (out, x) in out.chunks_exact_mut(width).zip(x[task * size..].chunks_exact(width)) {
             row(set, x, weight, epsilon, out);
         }
-    });
+    };
+    // SAFETY: the output has the rows of x.
+    unsafe { written(x.len(), size, write) }
 }
 
-fn row(set: InstructionSet, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    dispatch!(set, body(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+fn row(set: InstructionSet, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [MaybeUninit<f32>]) {
+    dispatch!(set, body(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [MaybeUninit<f32>]) {
         let scale = inverse_root_mean_square(x, epsilon);
         for ((out, &x), &weight) in out.iter_mut().zip(x).zip(weight) {
-            *out = x * scale * weight;
+            out.write(x * scale * weight);
         }
     });
 }
@@ -153,8 +159,7 @@ mod tests {
     fn instruction_sets_agree_to_the_bit() {
         let (x, weight) = (values(5 * 77, 1), values(77, 2));
         let run = |set| {
-            let mut out = vec![0.0; x.len()];
-            rms_norm(set, &x, &weight, 1e-5, &mut out);
+            let out = rms_norm(set, &x, &weight, 1e-5);
             let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; 77]);
             rms_norm_backward(set, &x, &weight, 1e-5, &out, &mut dx, &mut dw);
             [out, dx, dw].concat().iter().map(|value| value.to_bits()).collect::<Vec<_>>()

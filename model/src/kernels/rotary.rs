@@ -1,6 +1,10 @@
 //! Rotary position embedding (arXiv 2104.09864) in the half-split layout of Hugging Face checkpoints.
 
-use super::team;
+use std::mem::MaybeUninit;
+
+use super::simd::dispatch;
+use super::written::written;
+use super::{InstructionSet, team};
 use crate::spec::{RotaryScaling, RotarySpec};
 
 /// Rows one task rotates.
@@ -92,26 +96,50 @@ pub struct Angles {
 }
 
 impl Angles {
-    /// Rotates each head of each row of `x` ([rows, heads, head_dim]) in place; `backward` turns the other way,
-    /// which is the gradient of the rotation (the attention factor multiplies both).
-    pub fn rotate(&self, x: &mut [f32], heads: usize, backward: bool) {
+    /// Each head of each row of `x` ([rows, heads, head_dim]) rotated.
+    pub fn rotated(&self, set: InstructionSet, x: &[f32], heads: usize) -> Vec<f32> {
+        let size = TASK_ROWS * self.width(heads);
+        assert_eq!(x.len(), self.rows() * self.width(heads), "a row for each position");
+        let write = |task: usize, out: &mut [MaybeUninit<f32>]| {
+            out.write_copy_of_slice(&x[task * size..][..out.len()]);
+            // SAFETY: all of it was written.
+            self.turn(set, task, unsafe { out.assume_init_mut() }, heads, 1.0);
+        };
+        // SAFETY: the output is as long as x.
+        unsafe { written(x.len(), size, write) }
+    }
+
+    /// Rotates in place the other way, which is the gradient of the rotation (the attention factor multiplies both).
+    pub fn rotate_back(&self, set: InstructionSet, x: &mut [f32], heads: usize) {
+        team::chunks_mut(x, TASK_ROWS * self.width(heads), |task, x| self.turn(set, task, x, heads, -1.0));
+    }
+
+    fn rows(&self) -> usize {
+        self.cosines.len() / self.half
+    }
+
+    /// Values of a row.
+    fn width(&self, heads: usize) -> usize {
+        heads * 2 * self.half
+    }
+
+    /// Rotates the rows of one task; `sign` is that of the angles.
+    fn turn(&self, set: InstructionSet, task: usize, x: &mut [f32], heads: usize, sign: f32) {
         let half = self.half;
-        let width = heads * 2 * half;
-        team::chunks_mut(x, TASK_ROWS * width, |task, rows| {
-            for (row, x) in rows.chunks_exact_mut(width).enumerate() {
-                let at = (task * TASK_ROWS + row) * half;
-                let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
-                for head in x.chunks_exact_mut(2 * half) {
-                    let (first, second) = head.split_at_mut(half);
-                    for i in 0..half {
-                        let sine = if backward { -sines[i] } else { sines[i] };
-                        let (a, b) = (first[i], second[i]);
-                        first[i] = a * cosines[i] - b * sine;
-                        second[i] = b * cosines[i] + a * sine;
+        for (row, x) in x.chunks_exact_mut(self.width(heads)).enumerate() {
+            let at = (task * TASK_ROWS + row) * half;
+            let (cosines, sines) = (&self.cosines[at..at + half], &self.sines[at..at + half]);
+            dispatch!(set, body(x: &mut [f32], cosines: &[f32], sines: &[f32], sign: f32) {
+                for head in x.chunks_exact_mut(2 * cosines.len()) {
+                    let (first, second) = head.split_at_mut(cosines.len());
+                    for (((a, b), &cosine), &sine) in first.iter_mut().zip(second).zip(cosines).zip(sines) {
+                        let (x, y, sine) = (*a, *b, sine * sign);
+                        *a = x * cosine - y * sine;
+                        *b = y * cosine + x * sine;
                     }
                 }
-            }
-        });
+            });
+        }
     }
 }
 
@@ -125,11 +153,11 @@ mod tests {
         let table = RotaryTable::new(&spec, 8);
         let angles = table.angles(&[0, 3, 5_000]);
         let original: Vec<f32> = (0..3 * 2 * 8).map(|i| (i as f32 * 0.37).sin()).collect();
-        let mut x = original.clone();
-        angles.rotate(&mut x, 2, false);
+        let set = InstructionSet::best();
+        let mut x = angles.rotated(set, &original, 2);
         assert_eq!(x[..16], original[..16], "position 0 turns nothing");
         assert!(x[16..] != original[16..]);
-        angles.rotate(&mut x, 2, true);
+        angles.rotate_back(set, &mut x, 2);
         for (back, original) in x.iter().zip(&original) {
             // Two rotations of f32 numbers of size 1.
             assert!((back - original).abs() < 5e-7);
@@ -142,9 +170,8 @@ mod tests {
         let table = RotaryTable::new(&spec, 16);
         let (q, k): (Vec<f32>, Vec<f32>) = (0..16).map(|i| ((i as f32).cos(), (i as f32 * 1.7).sin())).unzip();
         let product = |at_q: u32, at_k: u32| {
-            let (mut q, mut k) = (q.clone(), k.clone());
-            table.angles(&[at_q]).rotate(&mut q, 1, false);
-            table.angles(&[at_k]).rotate(&mut k, 1, false);
+            let set = InstructionSet::best();
+            let (q, k) = (table.angles(&[at_q]).rotated(set, &q, 1), table.angles(&[at_k]).rotated(set, &k, 1));
             q.iter().zip(&k).map(|(q, k)| q * k).sum::<f32>()
         };
         // The angle of position 900 is rounded to f32: 900 * 6e-8 in the angle.

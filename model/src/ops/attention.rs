@@ -76,10 +76,9 @@ pub fn attention(
             probed: 0,
         })
         .collect();
-    let mut out = vec![0.0; queries.elem_count()];
     let mut log_sums = vec![0.0; queries.elem_count() / layout.head_dim];
-    with_values(queries, |queries| {
-        forward(InstructionSet::best(), layout, span, &runs, queries, &mut out, Some(&mut log_sums));
+    let (out, _) = with_values(queries, |queries| {
+        forward(InstructionSet::best(), layout, span, &runs, queries, Some(&mut log_sums))
     })?;
     let out = Tensor::from_vec(out, queries.shape(), queries.device())?;
     if matches!(pass, Pass::Tracked(_)) {

@@ -9,7 +9,8 @@ use candle_core::{Device, Result, Tensor};
 use super::with_values;
 use crate::Numerics;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{narrowed, swiglu, widened};
+use crate::kernels::bf16::{narrowed, widened};
+use crate::kernels::elementwise::swiglu;
 use crate::kernels::matmul::Operand;
 use crate::kernels::normalise::rms_norm;
 
@@ -59,9 +60,7 @@ impl Again {
         let values = match &self.source {
             Source::Kept(kept) => kept.with(<[f32]>::to_vec)?,
             Source::RmsNorm { x, weight, epsilon } => {
-                let mut out = vec![0.0; x.elem_count()];
-                with_values(x, |x| with_values(weight, |weight| rms_norm(set, x, weight, *epsilon, &mut out)))??;
-                out
+                with_values(x, |x| with_values(weight, |weight| rms_norm(set, x, weight, *epsilon)))??
             }
             Source::Swiglu { gate, up } => gate.with(|gate| up.with(|up| swiglu(set, gate, up)))??,
         };

@@ -7,7 +7,7 @@ use super::tape::{Backward, TapeGradients};
 use super::{Pass, with_values};
 use crate::Numerics;
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::narrowed_rows;
+use crate::kernels::bf16::narrowed_rows;
 use crate::kernels::matmul::{
     Left, LeftMatrix, Operand, PackedMatrix, PairedRows, Product as PackedProduct, matmul_packed, multiply, product,
 };

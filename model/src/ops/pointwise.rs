@@ -15,10 +15,8 @@ use crate::kernels::{elementwise, normalise};
 /// RMS normalisation of each `width` values of `x` ([rows, any multiple of width]) with `weight` ([width]): of whole
 /// rows, or of each head.
 pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32, pass: Pass) -> Result<Tensor> {
-    let mut out = vec![0.0; x.elem_count()];
-    with_values(x, |x| {
-        with_values(weight, |weight| normalise::rms_norm(InstructionSet::best(), x, weight, epsilon, &mut out))
-    })??;
+    let set = InstructionSet::best();
+    let out = with_values(x, |x| with_values(weight, |weight| normalise::rms_norm(set, x, weight, epsilon)))??;
     let out = Tensor::from_vec(out, x.shape(), x.device())?;
     pass.offer(&out, || Source::RmsNorm { x: x.clone(), weight: weight.clone(), epsilon });
     pass.record(&out, || RmsNorm { x: x.clone(), weight: weight.clone(), epsilon });
@@ -56,8 +54,7 @@ impl Backward for RmsNorm {
 
 /// Rotates the heads of `x` ([rows, heads * head_dim]) by the angles of their positions.
 pub fn rotate(x: &Tensor, heads: usize, angles: &Arc<Angles>, pass: Pass) -> Result<Tensor> {
-    let mut out = with_values(x, <[f32]>::to_vec)?;
-    angles.rotate(&mut out, heads, false);
+    let out = with_values(x, |x| angles.rotated(InstructionSet::best(), x, heads))?;
     let out = Tensor::from_vec(out, x.shape(), x.device())?;
     pass.record(&out, || Rotate { x: x.id(), heads, angles: angles.clone() });
     Ok(out)
@@ -75,7 +72,7 @@ impl Backward for Rotate {
     }
 
     fn backward(self: Box<Self>, mut gradient: Vec<f32>, found: &mut TapeGradients) -> Result<()> {
-        self.angles.rotate(&mut gradient, self.heads, true);
+        self.angles.rotate_back(InstructionSet::best(), &mut gradient, self.heads);
         found.add(self.x, gradient);
         Ok(())
     }

@@ -1,16 +1,19 @@
 //! The forward pass: runs of queries against the keys of their sequences.
 
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 
 use super::key_values::HeadPanel;
 use super::softmax::{exponential_pairs, exponentials, largest};
 use super::{HeadLayout, KEY_TILE, KeyValues, first_key};
 use crate::Numerics;
 use crate::kernels::InstructionSet;
+use crate::kernels::bf16::round_row;
 use crate::kernels::elementwise::exp;
-use crate::kernels::matmul::{Dot, PANEL, Single, Step, TILE_ROWS, Tile, round_row};
+use crate::kernels::matmul::{Dot, PANEL, Single, Step, TILE_ROWS, Tile};
 use crate::kernels::simd::dispatch;
 use crate::kernels::team;
+use crate::kernels::written::clear;
 use crate::spec::AttentionSpan;
 
 /// Panels of a tile of keys.
@@ -42,18 +45,28 @@ pub struct Probe {
     pub gap: f32,
 }
 
-/// Attention of all runs. `queries` and `out` are [rows, query_heads, head_dim]; `log_sums` ([rows, query_heads])
-/// receives the logarithm of each softmax denominator where the backward pass will need it. Returns the probes
-/// ([query_heads]) of each probed token, in the order of rows.
+/// Attention of all runs, which stand in the order of their rows: outputs like `queries`, [rows, query_heads, head_dim], 0
+/// in rows of no run, and the probes ([query_heads]) of each probed token, in the order of rows. `log_sums` ([rows,
+/// query_heads]) receives the logarithm of each softmax denominator where the backward pass will need it.
 pub fn forward(
     set: InstructionSet,
     layout: HeadLayout,
     span: AttentionSpan,
     runs: &[Run],
     queries: &[f32],
-    out: &mut [f32],
     log_sums: Option<&mut [f32]>,
-) -> Vec<Vec<Probe>> {
+) -> (Vec<f32>, Vec<Vec<Probe>>) {
+    let width = layout.query_heads * layout.head_dim;
+    let mut out = Vec::with_capacity(queries.len());
+    let rest = runs.iter().fold(&mut out.spare_capacity_mut()[..queries.len()], |rest, run| {
+        let before = (queries.len() - rest.len()) / width;
+        assert!(before <= run.first_row, "runs stand in the order of their rows");
+        let (gap, rest) = rest.split_at_mut((run.first_row - before) * width);
+        clear(gap);
+        rest.split_at_mut(run.tokens * width).1
+    });
+    clear(rest);
+    assert!(log_sums.as_ref().is_none_or(|log_sums| log_sums.len() == queries.len() / layout.head_dim), "log sums");
     let mut probed = 0;
     let blocks: Vec<Block> = runs
         .iter()
@@ -68,9 +81,11 @@ pub fn forward(
         // SAFETY: blocks name disjoint (row, head) pairs inside `out` and `log_sums`.
         SCRATCH.with_borrow_mut(|scratch| unsafe { attend(set, layout, span, &block, queries, shared, scratch) })
     });
+    // SAFETY: rows of no run were filled, and the blocks have written those of runs.
+    unsafe { out.set_len(queries.len()) };
     let mut probes = vec![vec![Probe { key: 0, gap: 0.0 }; layout.query_heads]; probed];
     found.into_iter().flatten().for_each(|(token, head, probe)| probes[token][head] = probe);
-    probes
+    (out, probes)
 }
 
 /// Up to 48 (token, query head) pairs that share a key-value head.
@@ -111,6 +126,17 @@ struct Shared {
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The output of one (row, head) pair, where there is nothing yet.
+    ///
+    /// # Safety
+    /// The pair must be one of the rows' and belong to no other task.
+    unsafe fn row<'a>(self, pair: usize, head_dim: usize) -> &'a mut [MaybeUninit<f32>] {
+        // SAFETY: passed on to the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.out.add(pair * head_dim).cast(), head_dim) }
+    }
+}
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -302,9 +328,8 @@ unsafe fn attend(
     // A block of masked heads alone costs nothing, unless their attention is being watched.
     if run.probed == 0 && block.pairs.iter().all(|&(_, head)| masked(head)) {
         for &(token, head) in &block.pairs {
-            // SAFETY: see above.
-            unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) }
-                .fill(0.0);
+            // SAFETY: this pair is this task's alone.
+            clear(unsafe { shared.row(place(token, head), head_dim) });
         }
         return Vec::new();
     }
@@ -341,13 +366,15 @@ unsafe fn attend(
     let mut probes = Vec::new();
     for (row, &(token, head)) in block.pairs.iter().enumerate() {
         let state = &rows[row];
-        // SAFETY: this pair is this task's alone.
-        let out = unsafe { std::slice::from_raw_parts_mut(shared.out.add(place(token, head) * head_dim), head_dim) };
+        // SAFETY: as above.
+        let out = unsafe { shared.row(place(token, head), head_dim) };
         if masked(head) {
-            out.fill(0.0);
+            clear(out);
         } else {
             let sums = &scratch.sums[row * padded..][..head_dim];
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum / state.sum);
+            out.iter_mut().zip(sums).for_each(|(out, sum)| {
+                out.write(sum / state.sum);
+            });
         }
         if let Some(log_sums) = shared.log_sums {
             // The logarithm is `libm`'s in f64, rounded once.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{HeadLayout, KEY_TILE, first_key};
 use crate::Numerics;
-use crate::kernels::matmul::{PANEL, rounded};
+use crate::kernels::bf16::rounded;
+use crate::kernels::matmul::PANEL;
 use crate::kernels::team;
 use crate::spec::AttentionSpan;
 

@@ -74,9 +74,8 @@ fn run_whole(
         masked_heads: Some(masked),
         probed: 0,
     };
-    let mut out = vec![0.0; case.q.len()];
     let mut log_sums = vec![0.0; case.tokens * LAYOUT.query_heads];
-    forward(set, LAYOUT, span, &[run], &case.q, &mut out, Some(&mut log_sums));
+    let (out, _) = forward(set, LAYOUT, span, &[run], &case.q, Some(&mut log_sums));
     (out, log_sums)
 }
 
@@ -128,9 +127,7 @@ fn chunks_and_instruction_sets_change_no_bit() {
                         masked_heads: None,
                         probed: (end - start).min(2),
                     };
-                    let mut part = vec![0.0; (end - start) * width];
-                    let probes =
-                        forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], &mut part, None);
+                    let (part, probes) = forward(set, LAYOUT, span, &[run], &case.q[start * width..end * width], None);
                     assert_eq!(probes.len(), (end - start).min(2));
                     found.extend(probes);
                     out.extend(part);
@@ -168,8 +165,7 @@ fn the_probe_names_the_strongest_key() {
     let mut key_values = KeyValues::new(LAYOUT, AttentionSpan::Full, Numerics::F32);
     key_values.append(&case.k, &case.v);
     let base = Run { first_row: 0, tokens: 200, position: 0, key_values: &key_values, masked_heads: None, probed: 1 };
-    let mut out = vec![0.0; case.q.len()];
-    let probes = forward(InstructionSet::best(), LAYOUT, AttentionSpan::Full, &[base], &case.q, &mut out, None);
+    let (_, probes) = forward(InstructionSet::best(), LAYOUT, AttentionSpan::Full, &[base], &case.q, None);
     assert_eq!(probes[0][4].key, 150);
     assert!(probes[0][4].gap > 0.5 && probes[0][0].key < 200);
 }

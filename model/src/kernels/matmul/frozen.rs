@@ -6,10 +6,9 @@ use std::mem::MaybeUninit;
 use super::left::round_rows;
 use super::packed::Panels;
 use super::run_tasks;
-use super::step::{Widened, pair_rounded};
+use super::step::Widened;
 use super::{Block, Dot, InstructionSet, Left, LeftTiles, PANEL, PackedMatrix, SharedOutput, Single, TASK_ROWS};
 use crate::Numerics;
-use crate::kernels::simd::dispatch;
 
 /// A packed right-hand matrix and where its product goes ([rows, columns]).
 pub struct Product<'a> {
@@ -96,21 +95,4 @@ unsafe fn multiply_all(
     };
     let columns: usize = outputs.iter().map(|(b, _)| b.columns()).sum();
     run_tasks(panels * row_tasks, rows * columns * depth, task);
-}
-
-/// One contiguous row as bf16 pairs, the first value of each in the lower half, the last pair of an odd row padded with 0.
-///
-/// # Panics
-/// When there are not half as many pairs as values, rounded up: shapes are this crate's own.
-pub(crate) fn round_row(set: InstructionSet, row: &[f32], out: &mut [u32]) {
-    assert_eq!(out.len(), row.len().div_ceil(2), "pairs of a row");
-    dispatch!(set, round(row: &[f32], out: &mut [u32]) {
-        let (pairs, odd) = row.as_chunks::<2>();
-        for (out, &[lower, upper]) in out.iter_mut().zip(pairs) {
-            *out = pair_rounded(lower, upper);
-        }
-        if let ([lower], Some(last)) = (odd, out.last_mut()) {
-            *last = pair_rounded(*lower, 0.0);
-        }
-    })
 }

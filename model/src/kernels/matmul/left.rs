@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::step::pair_rounded;
-use super::{InstructionSet, Left, LeftTiles, TILE_ROWS, round_row};
+use super::{InstructionSet, Left, LeftTiles, TILE_ROWS};
 use crate::Numerics;
-use crate::kernels::elementwise::narrowed_rows;
+use crate::kernels::bf16::{narrowed_rows, pair_rounded, round_row, round_two_rows};
 use crate::kernels::simd::dispatch;
 use crate::kernels::team;
 
@@ -256,12 +255,7 @@ fn round_columns(set: InstructionSet, a: Left, first: usize, count: usize, depth
     for pair in 0..depth.div_ceil(2) {
         let (lower, upper) = (values(2 * pair), values(2 * pair + 1));
         let mut rounded = [0; TILES * TILE_ROWS];
-        let into = &mut rounded;
-        dispatch!(set, round(lower: &[f32], upper: &[f32], into: &mut [u32; TILES * TILE_ROWS]) {
-            for ((out, &lower), &upper) in into.iter_mut().zip(lower).zip(upper) {
-                *out = pair_rounded(lower, upper);
-            }
-        });
+        round_two_rows(set, lower, upper, &mut rounded[..lower.len()]);
         put(out, size, pair, &rounded);
     }
 }

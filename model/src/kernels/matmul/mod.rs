@@ -23,12 +23,11 @@ use std::cell::RefCell;
 use super::{InstructionSet, team};
 use crate::Numerics;
 use compact::Panel;
-pub(crate) use frozen::round_row;
 pub use frozen::{Product, matmul_packed};
 pub use left::{LeftMatrix, PairedRows};
 pub use operand::Operand;
 pub use packed::{PackedBytes, PackedMatrix};
-pub(super) use step::{Dot, Single, Step, rounded};
+pub(super) use step::{Dot, Single, Step};
 use tile::Sums;
 pub(super) use tile::Tile;
 

@@ -1,9 +1,8 @@
 //! The right-hand matrix of products, and its panels where they are packed as they are read.
 
-use super::step::pair_rounded;
 use super::transpose::transpose;
-use super::{InstructionSet, PANEL, PackedMatrix, round_row};
-use crate::kernels::simd::dispatch;
+use super::{InstructionSet, PANEL, PackedMatrix};
+use crate::kernels::bf16::{pair_two_rows, round_row, round_two_rows};
 
 /// The right-hand matrix of a product.
 #[derive(Clone, Copy)]
@@ -71,21 +70,14 @@ impl Operand<'_> {
             Operand::RowMajor { data, stride } => {
                 let row = |k: usize| if k < depth { &data[k * stride + first..][..width] } else { &ZEROS[..width] };
                 for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
-                    let (lower, upper) = (row(2 * pair), row(2 * pair + 1));
-                    dispatch!(set, round(lower: &[f32], upper: &[f32], out: &mut [u32]) {
-                        for ((out, &lower), &upper) in out.iter_mut().zip(lower).zip(upper) {
-                            *out = pair_rounded(lower, upper);
-                        }
-                    });
+                    round_two_rows(set, row(2 * pair), row(2 * pair + 1), &mut out[..width]);
                     out[width..].fill(0);
                 }
             }
             Operand::RowMajorBf16 { data, stride } => {
                 let row = |k: usize| if k < depth { &data[k * stride + first..][..width] } else { &NO_BITS[..width] };
                 for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
-                    for ((out, &lower), &upper) in out.iter_mut().zip(row(2 * pair)).zip(row(2 * pair + 1)) {
-                        *out = u32::from(lower) | u32::from(upper) << 16;
-                    }
+                    pair_two_rows(set, row(2 * pair), row(2 * pair + 1), &mut out[..width]);
                     out[width..].fill(0);
                 }
             }

@@ -6,9 +6,9 @@ use std::iter::Sum;
 use rayon::prelude::*;
 
 use super::compact::Compact;
-use super::step::{pair_exactly, pair_rounded, split};
 use super::{InstructionSet, Operand, PANEL};
 use crate::Numerics;
+use crate::kernels::bf16::{pair_exactly, split};
 
 /// A matrix B of shape [depth, columns] cut into panels of 32 columns: panel p holds, for each k, the 32 values
 /// b[k, 32p..32p+32], padded with zeros.
@@ -59,9 +59,9 @@ impl PackedMatrix {
     pub fn from_weight(weight: &[f32], columns: usize, depth: usize, numerics: Numerics) -> Self {
         let fits = |values: &[f32]| values.iter().all(|value| value.to_bits() & 0xffff == 0);
         let panels = match numerics {
-            Numerics::Bf16 => Panels::Rounded(pack_pairs(weight, columns, depth, pair_rounded)),
+            Numerics::Bf16 => Panels::Rounded(pack_rounded(weight, columns, depth)),
             Numerics::F32 if depth.is_multiple_of(2) && weight.par_chunks(1 << 16).all(fits) => {
-                Panels::Exact(pack_pairs(weight, columns, depth, pair_exactly))
+                Panels::Exact(pack_exactly(weight, columns, depth))
             }
             Numerics::F32 => Panels::F32(pack(weight, columns, depth)),
         };
@@ -144,23 +144,33 @@ fn pack(weight: &[f32], columns: usize, depth: usize) -> Vec<f32> {
     data
 }
 
-fn pack_pairs(weight: &[f32], columns: usize, depth: usize, pair: fn(f32, f32) -> u32) -> Compact {
+/// Pairs of values that bf16 holds.
+fn pack_exactly(weight: &[f32], columns: usize, depth: usize) -> Compact {
     thread_local! {
         static PANEL_VALUES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
-    let pairs = depth.div_ceil(2);
     let operand = Operand::Transposed { data: weight, stride: depth };
-    Compact::pack(columns.div_ceil(PANEL), pairs, |index, out| {
+    Compact::pack(columns.div_ceil(PANEL), depth / 2, |index, out| {
         PANEL_VALUES.with_borrow_mut(|panel| {
-            panel.resize(2 * pairs * PANEL, 0.0);
-            operand.pack(InstructionSet::best(), index * PANEL, columns, depth, &mut panel[..depth * PANEL]);
-            // The last pair of an odd depth.
-            panel[depth * PANEL..].fill(0.0);
+            panel.resize(depth * PANEL, 0.0);
+            operand.pack(InstructionSet::best(), index * PANEL, columns, depth, panel);
             for (out, two) in out.chunks_exact_mut(PANEL).zip(panel.chunks_exact(2 * PANEL)) {
                 for (lane, out) in out.iter_mut().enumerate() {
-                    *out = pair(two[lane], two[PANEL + lane]);
+                    *out = pair_exactly(two[lane], two[PANEL + lane]);
                 }
             }
+        });
+    })
+}
+
+fn pack_rounded(weight: &[f32], columns: usize, depth: usize) -> Compact {
+    thread_local! {
+        static ROWS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    }
+    let operand = Operand::Transposed { data: weight, stride: depth };
+    Compact::pack(columns.div_ceil(PANEL), depth.div_ceil(2), |index, out| {
+        ROWS.with_borrow_mut(|rows| {
+            operand.pack_pairs(InstructionSet::best(), index * PANEL, columns, depth, out, rows);
         });
     })
 }

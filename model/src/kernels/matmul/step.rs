@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::PANEL;
+use crate::kernels::bf16::{UPPER, split};
 
 /// Columns of a block that 256-bit registers hold.
 pub(super) const NARROW: usize = 16;
@@ -137,7 +138,7 @@ impl Step for Widened {
     ) {
         // SAFETY: passed on to the caller.
         unsafe {
-            let upper = _mm512_set1_epi32(UPPER);
+            let upper = _mm512_set1_epi32(UPPER as i32);
             let [low, high] = right;
             let first_low = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(low));
             let first_high = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(high));
@@ -260,43 +261,6 @@ impl Step for Dot {
     }
 }
 
-/// The bits of the upper half.
-const UPPER: i32 = 0xffff_0000_u32 as i32;
-
-/// Two values as a pair, exact: the caller knows that bf16 holds both.
-pub(super) fn pair_exactly(lower: f32, upper: f32) -> u32 {
-    (lower.to_bits() >> 16) | (upper.to_bits() & UPPER as u32)
-}
-
-/// Two values rounded to bf16, to nearest, ties to even; denormals become zero.
-#[inline(always)]
-pub(super) fn pair_rounded(lower: f32, upper: f32) -> u32 {
-    rounded(lower) | rounded(upper) << 16
-}
-
-/// The bits of a value in bf16, without a branch, so that a loop over values becomes vector code.
-#[inline(always)]
-pub(in crate::kernels) fn rounded(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let magnitude = bits & 0x7fff_ffff;
-    // Half of the last place, and the last place itself when it is odd; a carry reaches the exponent as it should.
-    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    let zero = bits >> 16 & 0x8000;
-    let quiet = bits >> 16 | 0x40;
-    if magnitude > 0x7f80_0000 {
-        quiet
-    } else if magnitude < 0x0080_0000 {
-        zero
-    } else {
-        nearest
-    }
-}
-
-/// The lower and the upper value of a pair.
-pub(super) fn split(pair: u32) -> (f32, f32) {
-    (f32::from_bits(pair << 16), f32::from_bits(pair & UPPER as u32))
-}
-
 /// Denormals become zero of their sign.
 fn flushed(value: f32) -> f32 {
     if value.abs() < f32::MIN_POSITIVE { f32::from_bits(value.to_bits() & 0x8000_0000) } else { value }
@@ -325,31 +289,12 @@ unsafe fn halves(pairs: *const u32) -> ([__m256; 2], [__m256; 2]) {
     // SAFETY: passed on to the caller.
     unsafe {
         let loaded = [_mm256_loadu_si256(pairs.cast()), _mm256_loadu_si256(pairs.add(NARROW / 2).cast())];
-        let upper = _mm256_set1_epi32(UPPER);
+        let upper = _mm256_set1_epi32(UPPER as i32);
         let lower = [_mm256_slli_epi32::<16>(loaded[0]), _mm256_slli_epi32::<16>(loaded[1])];
         let upper = [_mm256_and_si256(loaded[0], upper), _mm256_and_si256(loaded[1], upper)];
         (
             [_mm256_castsi256_ps(lower[0]), _mm256_castsi256_ps(lower[1])],
             [_mm256_castsi256_ps(upper[0]), _mm256_castsi256_ps(upper[1])],
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use half::bf16;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn rounding_is_that_of_bf16_with_denormals_as_zero(bits: u32) {
-            let value = f32::from_bits(bits);
-            let expected = if value.is_nan() { None } else { Some(bf16::from_f32(flushed(value)).to_bits()) };
-            let found = rounded(value) as u16;
-            prop_assert_eq!(expected.unwrap_or(found), found);
-            prop_assert_eq!(value.is_nan(), bf16::from_bits(found).is_nan());
-        }
     }
 }

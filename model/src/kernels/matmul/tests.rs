@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernels::bf16::{round_row, rounded};
 
 fn values(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 2_654_435_761 + seed * 40_503) % 2_001) as f32 / 1_000.0 - 1.0).collect()
@@ -98,7 +99,7 @@ proptest! {
             let left = LeftMatrix::new(set, Numerics::Bf16, a, rows, depth);
             let by_row: Vec<f32> =
                 (0..depth * columns).map(|place| weight[place % columns * depth + place / columns]).collect();
-            let halves: Vec<u16> = by_row.iter().map(|&value| step::rounded(value) as u16).collect();
+            let halves: Vec<u16> = by_row.iter().map(|&value| rounded(value) as u16).collect();
             for operand in [
                 Operand::Transposed { data: &weight, stride: depth },
                 Operand::RowMajor { data: &by_row, stride: columns },
@@ -134,7 +135,7 @@ fn bf16_weights_take_twelve_bits_a_value() {
 fn products_of_paired_rows_and_with_rows_apart_are_the_same() {
     let set = InstructionSet::best();
     for (rows, columns, depth) in [(30, 70, 64), (5, 33, 51), (61, 96, 2)] {
-        let round = |values: Vec<f32>| values.into_iter().map(|value| f32::from_bits(step::rounded(value) << 16));
+        let round = |values: Vec<f32>| values.into_iter().map(|value| f32::from_bits(rounded(value) << 16));
         let left: Vec<f32> = round(values(rows * depth, 1)).collect();
         let (right, by_row) = (values(columns * depth, 2), values(columns * rows, 3));
         let stride = depth.div_ceil(2) + 3;
