@@ -5,7 +5,9 @@
 use std::arch::x86_64::*;
 
 use crate::kernels::InstructionSet;
-use crate::kernels::elementwise::{EXP, LOWEST_EXP, add_lanes, exp};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::elementwise::{EXP, LOWEST_EXP};
+use crate::kernels::elementwise::{add_lanes, exp};
 use crate::kernels::simd::dispatch;
 
 /// Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.

@@ -36,7 +36,7 @@ pub const PANEL: usize = 32;
 /// Most rows of a register tile: 12 x 2 accumulators of 32 registers.
 pub const TILE_ROWS: usize = 12;
 /// Rows one task multiplies with one panel, so that many threads find work in narrow layers.
-const TASK_ROWS: usize = 20 * TILE_ROWS;
+const TASK_ROWS: usize = 22 * TILE_ROWS;
 /// Most steps along the depth before the next rows: their 18 KiB of a panel stay in the first-level cache for all of a
 /// task's rows. Sums wait in the output meanwhile, which changes no bit.
 const BLOCK_STEPS: usize = 144;

@@ -4,9 +4,12 @@
 use std::arch::x86_64::*;
 
 use super::PANEL;
-use crate::kernels::bf16::{UPPER, split};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::bf16::UPPER;
+use crate::kernels::bf16::split;
 
 /// Columns of a block that 256-bit registers hold.
+#[cfg(target_arch = "x86_64")]
 pub(super) const NARROW: usize = 16;
 
 /// What one step along the depth reads and adds. All instruction sets give the same bits.

@@ -1,6 +1,8 @@
 //! One register tile: up to 12 rows of A times one 32-column panel of B, for every instruction set.
 
-use super::step::{NARROW, Single, Step};
+#[cfg(target_arch = "x86_64")]
+use super::step::NARROW;
+use super::step::{Single, Step};
 use super::{InstructionSet, PANEL};
 
 /// The pointers of a tile, and how to walk them.
