@@ -21,6 +21,7 @@ pub(in crate::kernels) trait Step {
     /// How many values of a row of the left-hand matrix one step takes.
     const LEFT_VALUES: usize;
     /// Whether its 512-bit form needs AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
     const BF16_DOT: bool = false;
 
     /// Adds one step to the sums of up to 12 rows by 32 columns; `right` holds 16 columns in each register.
@@ -204,6 +205,7 @@ impl Step for Dot {
     type Left = u32;
     type Right = u32;
     const LEFT_VALUES: usize = 1;
+    #[cfg(target_arch = "x86_64")]
     const BF16_DOT: bool = true;
 
     #[cfg(target_arch = "x86_64")]

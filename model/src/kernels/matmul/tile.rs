@@ -24,6 +24,7 @@ pub(in crate::kernels) struct Tile<'a, S: Step = Single> {
     /// Whether the sums start from what the output holds.
     pub accumulate: bool,
     /// What will be read soon: while this tile is computed, a cache line of it is fetched with each step.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only AVX-512 code fetches ahead"))]
     pub ahead: Option<*const u8>,
 }
 
@@ -96,9 +97,11 @@ impl Sums {
 }
 
 /// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
 impl<S: Step> Tile<'_, S> {
+    #[cfg(target_arch = "x86_64")]
     fn sums(&self) -> Sums {
         Sums { out: self.out, out_stride: self.out_stride, width: self.width, accumulate: self.accumulate }
     }

@@ -11,6 +11,7 @@ const BLOCK: usize = 16;
 /// # Panics
 /// When a slice is too short: shapes are this crate's own.
 pub(super) fn transpose<T: Copy>(
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "the loop below is all there is"))]
     set: InstructionSet,
     source: &[T],
     stride: usize,
